@@ -1,0 +1,3 @@
+//! Configuration: typed sections, layering, validation, live reload.
+
+pub mod problem;

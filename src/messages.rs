@@ -1,0 +1,10 @@
+//! The vocabulary: what travels between actors, topics and users. One concept per file.
+
+pub mod analysis;
+pub mod code;
+pub mod correlation;
+pub mod dead_letter;
+pub mod delivery;
+pub mod document;
+pub mod pipeline;
+pub mod record;

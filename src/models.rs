@@ -1,0 +1,80 @@
+//! The model engines: encoder and sentiment. Pure and synchronous; they know nothing of actors, Kafka or HTTP.
+
+use std::sync::Arc;
+
+use crate::messages::analysis::{EmbeddingInfo, Sentiment};
+
+/// What an encoder makes of one text.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// L2-normalised embedding, `dimension` values.
+    pub vector: Arc<[f32]>,
+    /// Tokens the text took, special tokens included.
+    pub tokens: u32,
+    /// Hidden states shared with the sentiment model, if the encoder has such a trunk.
+    pub trunk: Option<Arc<Trunk>>,
+}
+
+/// Hidden states of one text after the layers that embedding and sentiment share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trunk {
+    /// Row-major `tokens × width`.
+    pub states: Vec<f32>,
+    /// Values per token.
+    pub width: usize,
+}
+
+/// Why a model can't answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file of the model is not there.
+    #[error("model file {path} is missing; run: make model")]
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// A file of the model is not what it should be.
+    #[error("model file {path} is damaged: {reason}; delete it and run: make model")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The text could not be encoded.
+    #[error("encoding failed: {0}")]
+    Encoding(String),
+}
+
+/// Turns texts into vectors. The same text gives the same vector within 1e-6 whatever else is in the batch.
+pub trait Encoder: Send + Sync {
+    /// Name, version and dimension.
+    fn info(&self) -> &EmbeddingInfo;
+    /// Tokens the text would take, special tokens included, after truncation.
+    fn count_tokens(&self, text: &str) -> usize;
+    /// One result per text, in order.
+    ///
+    /// # Errors
+    /// [`ModelError::Encoding`] if any text can't be encoded.
+    fn encode(&self, texts: &[&str]) -> Result<Vec<Encoded>, ModelError>;
+}
+
+/// One text to judge.
+#[derive(Debug, Clone, Copy)]
+pub struct SentimentInput<'a> {
+    /// The text that was encoded.
+    pub text: &'a str,
+    /// What the encoder made of it.
+    pub encoded: &'a Encoded,
+}
+
+/// Judges texts that were encoded before.
+pub trait SentimentModel: Send + Sync {
+    /// Name and version.
+    fn name(&self) -> &Arc<str>;
+    /// One sentiment per input, in order; labels under `min_confidence` abstain to neutral.
+    ///
+    /// # Errors
+    /// [`ModelError::Encoding`] if an input can't be judged.
+    fn judge(&self, inputs: &[SentimentInput<'_>], min_confidence: f32) -> Result<Vec<Sentiment>, ModelError>;
+}

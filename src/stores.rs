@@ -1,0 +1,4 @@
+//! The stores: one trait per need, one folder per backend.
+
+pub mod documents;
+pub mod vectors;

@@ -1,0 +1,81 @@
+//! What search and the near-duplicate check need of a vector index.
+
+use std::sync::Arc;
+
+use super::documents::StoreError;
+
+/// One vector to keep.
+#[derive(Debug, Clone)]
+pub struct VectorEntry {
+    /// Document id.
+    pub id: Arc<str>,
+    /// L2-normalised values.
+    pub vector: Arc<[f32]>,
+    /// The record's time, milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// The document's source.
+    pub source: Arc<str>,
+    /// The document's symbols.
+    pub symbols: Arc<[String]>,
+}
+
+/// Restricts a search.
+#[derive(Debug, Clone, Default)]
+pub struct VectorFilter {
+    /// Only vectors at or after this time.
+    pub since_ms: Option<i64>,
+    /// Only vectors at or before this time.
+    pub until_ms: Option<i64>,
+    /// Only this source.
+    pub source: Option<String>,
+    /// Only those with this symbol.
+    pub symbol: Option<String>,
+    /// Never this id.
+    pub except: Option<Arc<str>>,
+}
+
+/// A neighbour.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbor {
+    /// Document id.
+    pub id: Arc<str>,
+    /// Cosine similarity, computed exactly.
+    pub similarity: f32,
+    /// The record's time.
+    pub timestamp_ms: i64,
+}
+
+/// Nearest-neighbour index. An inserted vector is found by the next search.
+pub trait VectorIndex: Send + Sync {
+    /// Inserts or replaces.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a wrong dimension or values that are not finite.
+    fn insert(&self, entry: VectorEntry) -> Result<(), StoreError>;
+
+    /// Removes; false if it was not there.
+    ///
+    /// # Errors
+    /// If the index is away.
+    fn remove(&self, id: &str) -> Result<bool, StoreError>;
+
+    /// Up to `k` nearest by cosine, best first; equal similarities by earlier time, then id.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidQuery`] for a wrong dimension or values that are not finite.
+    fn nearest(&self, vector: &[f32], k: usize, filter: &VectorFilter) -> Result<Vec<Neighbor>, StoreError>;
+
+    /// Vectors held.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes the index to its file, so that the next start is quick; the store of documents stays the truth.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    fn save(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,137 @@
+//! Every metric, declared once: name, kind, unit, labels, help; and a typed function that writes it.
+//!
+//! Label values are bounded: sources over a fixed number are counted as `other`. Per-actor metrics (`tidemill_actor_*`,
+//! `tidemill_supervisor_*`) are kept by `supervisors::metrics` in plain atomics for speed and rendered beside these.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use parking_lot::Mutex;
+
+/// Bounds of every duration histogram, seconds.
+pub const SECONDS_BUCKETS: &[f64] =
+    &[0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Bounds of the batch-size histogram.
+pub const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Most distinct values of the `source` label.
+const MAX_SOURCES: usize = 64;
+
+/// Registers names, units and help texts with the installed recorder.
+pub fn describe() {
+    describe_counter!("tidemill_documents_total", Unit::Count, "Documents by source and verdict");
+    describe_histogram!("tidemill_document_seconds", Unit::Seconds, "Time from acceptance to verdict");
+    describe_gauge!("tidemill_kafka_consumer_lag", Unit::Count, "Records between committed offset and end");
+    describe_counter!("tidemill_kafka_commits_total", Unit::Count, "Offset commits by outcome");
+    describe_gauge!("tidemill_kafka_paused_partitions", Unit::Count, "Partitions paused by back-pressure");
+    describe_counter!("tidemill_dead_letters_total", Unit::Count, "Dead letters by stage and code");
+    describe_histogram!("tidemill_embedding_batch_size", Unit::Count, "Texts per encoder call");
+    describe_counter!("tidemill_embedding_tokens_total", Unit::Count, "Tokens encoded");
+    describe_histogram!("tidemill_dedup_lookup_seconds", Unit::Seconds, "Time of one near-duplicate lookup");
+    describe_histogram!(
+        "tidemill_store_operations_seconds",
+        Unit::Seconds,
+        "Time of store operations by store, operation and outcome"
+    );
+    describe_counter!("tidemill_cache_requests_total", Unit::Count, "Cache requests by cache and outcome");
+    describe_counter!("tidemill_http_requests_total", Unit::Count, "HTTP requests by route, method and status");
+    describe_histogram!("tidemill_http_request_seconds", Unit::Seconds, "Time of HTTP requests by route");
+    describe_counter!("tidemill_log_appended_records_total", Unit::Count, "Records appended to the log by topic");
+    describe_counter!("tidemill_listener_requests_total", Unit::Count, "Kafka listener requests by API and outcome");
+    describe_counter!("tidemill_config_reloads_total", Unit::Count, "Configuration reloads by outcome");
+    describe_gauge!("tidemill_build_info", Unit::Count, "Always 1; version and commit are labels");
+}
+
+/// Keeps the `source` label bounded: the first sources seen keep their name, later ones are `other`.
+fn source_label(source: &str) -> String {
+    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut seen = SEEN.lock();
+    if seen.contains(source) {
+        return source.to_owned();
+    }
+    if seen.len() < MAX_SOURCES {
+        seen.insert(source.to_owned());
+        return source.to_owned();
+    }
+    "other".to_owned()
+}
+
+/// A verdict was made durable; `since_accepted` runs from the record's own time.
+pub fn document_judged(source: &str, verdict: &'static str, since_accepted: Duration) {
+    let source = source_label(source);
+    counter!("tidemill_documents_total", "source" => source.clone(), "verdict" => verdict).increment(1);
+    histogram!("tidemill_document_seconds", "source" => source).record(since_accepted.as_secs_f64());
+}
+
+/// The group's lag in one partition.
+pub fn consumer_lag(topic: &str, partition: i32, records: i64) {
+    let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+    #[expect(clippy::cast_precision_loss, reason = "a lag over 2^52 records is not exact, and does not matter")]
+    gauge!("tidemill_kafka_consumer_lag", &labels).set(records as f64);
+}
+
+/// Offsets were committed, or failed to be.
+pub fn offsets_committed(outcome: &'static str) {
+    counter!("tidemill_kafka_commits_total", "outcome" => outcome).increment(1);
+}
+
+/// How many partitions are paused now.
+pub fn paused_partitions(count: u32) {
+    gauge!("tidemill_kafka_paused_partitions").set(f64::from(count));
+}
+
+/// A dead letter was made durable.
+pub fn dead_letter(stage: &str, code: &'static str) {
+    counter!("tidemill_dead_letters_total", "stage" => stage.to_owned(), "code" => code).increment(1);
+}
+
+/// The encoder took a batch.
+pub fn batch_embedded(texts: usize, tokens: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "batches are small")]
+    histogram!("tidemill_embedding_batch_size").record(texts as f64);
+    counter!("tidemill_embedding_tokens_total").increment(tokens);
+}
+
+/// One near-duplicate lookup.
+pub fn dedup_lookup(elapsed: Duration) {
+    histogram!("tidemill_dedup_lookup_seconds").record(elapsed.as_secs_f64());
+}
+
+/// One store operation.
+pub fn store_operation(store: &'static str, operation: &'static str, outcome: &'static str, elapsed: Duration) {
+    histogram!("tidemill_store_operations_seconds", "store" => store, "operation" => operation, "outcome" => outcome)
+        .record(elapsed.as_secs_f64());
+}
+
+/// One cache request: `hit`, `miss` or `invalidated`.
+pub fn cache_request(cache: &'static str, outcome: &'static str) {
+    counter!("tidemill_cache_requests_total", "cache" => cache, "outcome" => outcome).increment(1);
+}
+
+/// One HTTP request; `route` is the route's pattern, never the path.
+pub fn http_request(route: &str, method: &str, status: u16, elapsed: Duration) {
+    let labels = [("route", route.to_owned()), ("method", method.to_owned()), ("status", status.to_string())];
+    counter!("tidemill_http_requests_total", &labels).increment(1);
+    histogram!("tidemill_http_request_seconds", "route" => route.to_owned()).record(elapsed.as_secs_f64());
+}
+
+/// Records were appended to one of our topics.
+pub fn records_appended(topic: &str, count: u64) {
+    counter!("tidemill_log_appended_records_total", "topic" => topic.to_owned()).increment(count);
+}
+
+/// The Kafka listener answered a request.
+pub fn listener_request(api: &'static str, outcome: &'static str) {
+    counter!("tidemill_listener_requests_total", "api" => api, "outcome" => outcome).increment(1);
+}
+
+/// The configuration was reloaded, or the new one refused.
+pub fn config_reloaded(outcome: &'static str) {
+    counter!("tidemill_config_reloads_total", "outcome" => outcome).increment(1);
+}
+
+/// Which build this is.
+pub fn build_info() {
+    gauge!("tidemill_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
