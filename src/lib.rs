@@ -15,9 +15,14 @@
 //!
 //! A dependency points one way: `cli → actors → {supervisors, messages, engines, stores, kafka, telemetry}`.
 
+pub mod actors;
+pub mod cli;
 pub mod config;
 pub mod kafka;
 pub mod messages;
 pub mod models;
 pub mod stores;
+pub mod supervisors;
 pub mod telemetry;
+pub mod text;
+pub mod web;

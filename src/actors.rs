@@ -1,0 +1,1 @@
+//! The actors: one per file: receive, call an engine, send on.

@@ -1,0 +1,1 @@
+//! The actor runtime on actix: mailboxes, supervision tree, drain. See `docs/semantics.md`.

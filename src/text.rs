@@ -1,0 +1,1 @@
+//! The text engines: decoding, cleaning, fingerprints, near-duplicate memory, entities, categories. Pure.
