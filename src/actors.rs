@@ -1,1 +1,26 @@
-//! The actors: one per file: receive, call an engine, send on.
+//! The actors: one per file: receive, call an engine, send on. No algorithm, no SQL.
+//!
+//! In the order of a document's way: [`source`] → [`fingerprinter`] → [`embedder`] → [`deduplicator`] →
+//! [`sentiment_analyzer`] → [`sql_writer`] → [`vector_writer`] → [`publisher`]; [`dead_letters`] serves all.
+//! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
+
+pub mod compute;
+pub mod daemon;
+pub mod dead_letters;
+pub mod deduplicator;
+pub mod embedder;
+pub mod fingerprinter;
+pub mod health;
+pub mod housekeeper;
+pub mod operations;
+pub mod poison;
+pub mod publisher;
+pub mod sentiment_analyzer;
+pub mod servers;
+pub mod services;
+pub mod shared;
+pub mod source;
+pub mod sql_writer;
+pub mod timing;
+pub mod topology;
+pub mod vector_writer;

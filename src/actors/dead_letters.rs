@@ -1,0 +1,117 @@
+//! Keeps what could not be processed, byte for byte, with its story.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use crate::kafka::log::Log;
+use crate::messages::dead_letter::{DeadLetter, StoredDeadLetter};
+use crate::messages::event::{Event, EventBus};
+use crate::messages::record::{CORRELATION_HEADER, NewRecord};
+use crate::stores::documents::DocumentStore;
+use crate::supervisors::{Actor, Context, Fault};
+use crate::telemetry::metrics;
+
+use super::deduplicator::store_fault;
+use super::publisher::log_fault;
+
+/// Appends to the `dead-letters` topic, then to the store, then completes the delivery.
+pub struct DeadLetters {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Name of the `dead-letters` topic.
+    pub topic: Arc<str>,
+    /// Where they are listed from.
+    pub documents: Arc<dyn DocumentStore>,
+    /// Told of every dead letter.
+    pub events: EventBus,
+}
+
+impl Actor for DeadLetters {
+    type Message = DeadLetter;
+
+    async fn handle(&mut self, batch: Vec<DeadLetter>, ctx: &Context<DeadLetter>) -> Result<(), Fault> {
+        for letter in batch {
+            let stored = at_rest(&letter);
+            let known = ctx.protect(self.documents.dead_letter(&stored.id)).await.map_err(store_fault)?;
+            if known.is_none() {
+                let record = self.record(&letter, &stored);
+                ctx.protect(self.log.append(vec![record])).await.map_err(log_fault)?;
+                metrics::records_appended(&self.topic, 1);
+                ctx.protect(self.documents.write_dead_letter(stored.clone())).await.map_err(store_fault)?;
+                metrics::dead_letter(&stored.stage, stored.code.as_str());
+            }
+            letter.delivery.complete();
+            tracing::warn!(
+                dead_letter = %stored.id,
+                correlation_id = %stored.correlation_id,
+                stage = %stored.stage,
+                code = %stored.code,
+                error = %stored.error,
+                attempts = stored.attempts,
+                "document dead-lettered"
+            );
+            self.events.publish(Event::dead_letter(&stored));
+            ctx.done(1);
+        }
+        Ok(())
+    }
+}
+
+impl DeadLetters {
+    /// The original key and bytes untouched, the story in headers.
+    fn record(&self, letter: &DeadLetter, stored: &StoredDeadLetter) -> NewRecord {
+        let original = letter.delivery.record();
+        let story = [
+            ("tm-error", stored.error.clone()),
+            ("tm-error-code", stored.code.as_str().to_owned()),
+            ("tm-stage", stored.stage.to_string()),
+            ("tm-attempts", stored.attempts.to_string()),
+            ("tm-topic", stored.topic.to_string()),
+            ("tm-partition", stored.partition.to_string()),
+            ("tm-offset", stored.offset.to_string()),
+            ("tm-correlation-id", stored.correlation_id.clone()),
+            ("tm-first-seen", stored.first_seen.to_rfc3339()),
+            ("tm-id", stored.id.to_string()),
+        ];
+        let mut headers = original.headers.clone();
+        if original.header(CORRELATION_HEADER).is_none() {
+            headers.push((CORRELATION_HEADER.to_owned(), Bytes::from(stored.correlation_id.clone())));
+        }
+        headers.extend(story.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))));
+        NewRecord {
+            topic: Arc::clone(&self.topic),
+            partition: None,
+            timestamp_ms: None,
+            key: original.key.clone(),
+            value: original.value.clone(),
+            headers,
+        }
+    }
+}
+
+/// What the store keeps of it.
+fn at_rest(letter: &DeadLetter) -> StoredDeadLetter {
+    let record = letter.delivery.record();
+    let position = &record.position;
+    StoredDeadLetter {
+        id: StoredDeadLetter::id_of(&position.topic, position.partition, position.offset),
+        document_id: letter.document_id.clone(),
+        correlation_id: letter.delivery.correlation_id().to_string(),
+        stage: Arc::clone(&letter.stage),
+        code: letter.code,
+        error: letter.error.clone(),
+        attempts: letter.attempts,
+        history: letter.history.clone(),
+        topic: Arc::clone(&position.topic),
+        partition: position.partition,
+        offset: position.offset,
+        first_seen: DateTime::from_timestamp_millis(record.timestamp_ms).unwrap_or_else(Utc::now),
+        dead_at: Utc::now(),
+        replayed_at: None,
+        key: record.key.as_ref().map(|key| key.to_vec()),
+        value: record.value.to_vec(),
+        headers: record.headers.iter().map(|(name, value)| (name.clone(), value.to_vec())).collect(),
+    }
+}

@@ -1,0 +1,43 @@
+//! Health: whether each dependency answered its last check.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::web::state::Dependency;
+
+use super::services::Services;
+
+/// What the last checks said. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Health {
+    dependencies: Arc<Mutex<Vec<Dependency>>>,
+}
+
+impl Health {
+    /// Asks the log and the store, each with its own deadline.
+    pub async fn check(&self, services: &Services) {
+        let (log, documents) = futures_util::future::join(services.log.check(), services.documents.check()).await;
+        let vectors = services.vectors.len();
+        let found = vec![
+            dependency("log", log.map(|()| "answers".to_owned())),
+            dependency("documents", documents.map(|()| "answers".to_owned())),
+            dependency::<String>("vectors", Ok(format!("{vectors} vectors"))),
+            dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
+            dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
+        ];
+        *self.dependencies.lock() = found;
+    }
+
+    /// The last answers; empty before the first check.
+    #[must_use]
+    pub fn dependencies(&self) -> Vec<Dependency> {
+        self.dependencies.lock().clone()
+    }
+}
+
+fn dependency<E: std::fmt::Display>(name: &str, answer: Result<String, E>) -> Dependency {
+    let healthy = answer.is_ok();
+    let detail = answer.unwrap_or_else(|error| error.to_string());
+    Dependency { name: name.to_owned(), healthy, detail }
+}

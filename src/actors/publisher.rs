@@ -1,0 +1,89 @@
+//! Publishes analyses and completes deliveries: the end of the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+
+use crate::kafka::log::{Log, LogError};
+use crate::messages::analysis::VerdictLabel;
+use crate::messages::code::ErrorCode;
+use crate::messages::event::{Event, EventBus};
+use crate::messages::record::{CORRELATION_HEADER, NewRecord};
+use crate::supervisors::{Actor, Context, Fault};
+use crate::telemetry::metrics;
+
+use super::sql_writer::Verdict;
+
+/// Header of the W3C trace context, passed on as it came.
+const TRACE_HEADER: &str = "traceparent";
+
+/// Appends to the `analyses` topic.
+pub struct Publisher {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Name of the `analyses` topic.
+    pub topic: Arc<str>,
+    /// Told of every verdict.
+    pub events: EventBus,
+}
+
+impl Actor for Publisher {
+    type Message = Verdict;
+
+    async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
+        let records = batch.iter().map(|verdict| self.record(verdict)).collect::<Result<Vec<_>, _>>()?;
+        let count = records.len() as u64;
+        ctx.protect(self.log.append(records)).await.map_err(log_fault)?;
+        metrics::records_appended(&self.topic, count);
+        for verdict in batch {
+            let analysis = &verdict.analysis;
+            verdict.judged.delivery.complete();
+            let label = match analysis.verdict {
+                VerdictLabel::Stored => "stored",
+                VerdictLabel::Duplicate => "duplicate",
+            };
+            let accepted_ms = verdict.judged.delivery.record().timestamp_ms;
+            let elapsed_ms = u64::try_from(Utc::now().timestamp_millis() - accepted_ms).unwrap_or(0);
+            metrics::document_judged(&analysis.source, label, Duration::from_millis(elapsed_ms));
+            self.events.publish(Event::verdict(analysis));
+            ctx.done(1);
+        }
+        Ok(())
+    }
+}
+
+impl Publisher {
+    fn record(&self, verdict: &Verdict) -> Result<NewRecord, Fault> {
+        let value = serde_json::to_vec(&*verdict.analysis)
+            .map_err(|error| Fault::reject(ErrorCode::Internal, format!("analysis is not JSON: {error}")))?;
+        let mut headers = vec![(
+            CORRELATION_HEADER.to_owned(),
+            Bytes::copy_from_slice(verdict.analysis.correlation_id.as_str().as_bytes()),
+        )];
+        headers.extend(
+            verdict.judged.delivery.record().headers.iter().filter(|(name, _)| name == TRACE_HEADER).cloned(),
+        );
+        Ok(NewRecord {
+            topic: Arc::clone(&self.topic),
+            partition: None,
+            timestamp_ms: None,
+            key: Some(Bytes::copy_from_slice(verdict.analysis.document_id.as_bytes())),
+            value: value.into(),
+            headers,
+        })
+    }
+}
+
+/// How the log's failure is met: one that may pass is waited for, a refused record is dead.
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+pub fn log_fault(error: LogError) -> Fault {
+    match error {
+        LogError::Full(_) | LogError::Unavailable(_) | LogError::UnknownTopic(_) | LogError::UnknownPartition { .. } => {
+            Fault::unavailable(error.to_string())
+        }
+        LogError::TooLarge { .. } => Fault::reject(ErrorCode::TooLarge, error.to_string()),
+        LogError::Failed(_) => Fault::broken(error.to_string()),
+    }
+}

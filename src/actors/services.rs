@@ -1,0 +1,87 @@
+//! What the actors share: opened once, handed to every factory.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwap;
+
+use crate::config::Config;
+use crate::config::dedup::DedupConfig;
+use crate::config::documents::DocumentsConfig;
+use crate::config::sentiment::SentimentConfig;
+use crate::kafka::log::Log;
+use crate::messages::event::EventBus;
+use crate::models::{Encoder, SentimentModel};
+use crate::stores::documents::DocumentStore;
+use crate::stores::vectors::VectorIndex;
+
+use super::shared::Recall;
+
+/// Settings that change while the daemon runs.
+#[derive(Clone)]
+pub struct Live {
+    /// The whole configuration as it is now.
+    pub config: Arc<ArcSwap<Config>>,
+    /// Limits of documents.
+    pub documents: Arc<ArcSwap<DocumentsConfig>>,
+    /// Duplicate thresholds and window.
+    pub dedup: Arc<ArcSwap<DedupConfig>>,
+    /// Sentiment confidence.
+    pub sentiment: Arc<ArcSwap<SentimentConfig>>,
+}
+
+impl Live {
+    /// Starts from a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            config: Arc::new(ArcSwap::from_pointee(config.clone())),
+            documents: Arc::new(ArcSwap::from_pointee(config.documents.clone())),
+            dedup: Arc::new(ArcSwap::from_pointee(config.dedup.clone())),
+            sentiment: Arc::new(ArcSwap::from_pointee(config.sentiment.clone())),
+        }
+    }
+
+    /// Takes over the sections that change while the daemon runs.
+    pub fn apply(&self, config: &Config) {
+        self.documents.store(Arc::new(config.documents.clone()));
+        self.dedup.store(Arc::new(config.dedup.clone()));
+        self.sentiment.store(Arc::new(config.sentiment.clone()));
+        self.config.store(Arc::new(config.clone()));
+    }
+}
+
+/// Stores, models and handles. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    /// Settings that change while the daemon runs.
+    pub live: Live,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Documents, analyses and dead letters.
+    pub documents: Arc<dyn DocumentStore>,
+    /// The vector index.
+    pub vectors: Arc<dyn VectorIndex>,
+    /// The encoder.
+    pub encoder: Arc<dyn Encoder>,
+    /// The sentiment model.
+    pub sentiment: Arc<dyn SentimentModel>,
+    /// Duplicate memory and pending vectors.
+    pub recall: Recall,
+    /// Told of verdicts, dead letters and restarts.
+    pub events: EventBus,
+    /// Records in the documents topic that are not consumed yet, as last measured.
+    pub backlog: Arc<AtomicU64>,
+    /// What the last checks of the dependencies said.
+    pub health: super::health::Health,
+    /// Name of the documents topic.
+    pub documents_topic: Arc<str>,
+    /// Name of the analyses topic.
+    pub analyses_topic: Arc<str>,
+    /// Name of the dead-letters topic.
+    pub dead_letters_topic: Arc<str>,
+    /// The API's state, made once the tree runs.
+    pub api: Arc<std::sync::OnceLock<Arc<crate::web::state::ApiState>>>,
+    /// Sockets bound before the tree starts, so that a taken port is an error at once.
+    pub sockets: Arc<super::servers::Sockets>,
+}

@@ -1,0 +1,72 @@
+//! The source: reads the log on a thread of its own and hands documents to the pipeline without ever waiting for it.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+
+use crate::kafka::ledger::OffsetLedger;
+use crate::kafka::source::{Admission, SourceSettings, spawn_source};
+use crate::messages::code::Rejection;
+use crate::messages::dead_letter::DeadLetter;
+use crate::messages::delivery::Delivery;
+use crate::messages::pipeline::Intake;
+use crate::supervisors::{Fault, ServiceContext, TrySendError};
+use crate::text::decode::decode;
+
+use super::services::Services;
+use super::topology::Mailboxes;
+
+/// Runs until asked to stop; commits what is durable before it ends.
+///
+/// # Errors
+/// If the consumer can't be made or its thread fails.
+pub async fn run(services: Services, to: Mailboxes, ctx: ServiceContext) -> Result<(), Fault> {
+    let config = services.live.config.load_full();
+    let topics = [config.kafka.topics.documents.clone()];
+    let consumer = services
+        .log
+        .consumer(&config.kafka.group, &topics)
+        .map_err(|error| Fault::unavailable(format!("no consumer: {error}")))?;
+    let admit = {
+        let services = services.clone();
+        move |delivery: Delivery| admit(&services, &to, delivery)
+    };
+    let mut thread = spawn_source(consumer, OffsetLedger::new(), admit, SourceSettings::from(&*config))
+        .map_err(|error| Fault::broken(format!("no source thread: {error}")))?;
+    ctx.protect(async {
+        futures_util::future::select(std::pin::pin!(ctx.stopping()), std::pin::pin!(thread.finished())).await;
+    })
+    .await;
+    thread.request_stop();
+    ctx.protect(thread.join()).await.map_err(|error| Fault::broken(format!("source failed: {error}")))
+}
+
+/// Decodes a record and offers it downstream; what can't be decoded is offered to the dead letters.
+fn admit(services: &Services, to: &Mailboxes, delivery: Delivery) -> Admission {
+    match decode(&delivery.record().value, &services.live.documents.load(), Utc::now()) {
+        Ok(document) => match to.fingerprinter.try_send(Intake { delivery, document: Arc::new(document) }) {
+            Ok(()) => Admission::Accepted,
+            Err(TrySendError::Full(intake) | TrySendError::Closed(intake)) => Admission::Full(intake.delivery),
+        },
+        Err(rejection) => match to.dead_letters.try_send(rejected(delivery, rejection)) {
+            Ok(()) => Admission::Accepted,
+            Err(TrySendError::Full(letter) | TrySendError::Closed(letter)) => Admission::Full(letter.delivery),
+        },
+    }
+}
+
+fn rejected(delivery: Delivery, rejection: Rejection) -> DeadLetter {
+    let error = match rejection.field {
+        Some(field) => format!("{field}: {}", rejection.message),
+        None => rejection.message,
+    };
+    DeadLetter {
+        history: vec![format!("source: {error}")],
+        delivery,
+        document_id: None,
+        stage: "source".into(),
+        code: rejection.code,
+        error,
+        attempts: 1,
+    }
+}

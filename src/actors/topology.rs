@@ -1,0 +1,301 @@
+//! The one declaration of the daemon: which actors there are, who supervises them and who sends to whom. Supervision
+//! tree, metric labels, `tidemill topology`, the console and the docs all follow from it.
+//!
+//! Children start in the order declared, writers first and intake last, and drain in reverse.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::config::Config;
+use crate::config::actors::ActorConfig;
+use crate::config::log::Backend;
+use crate::messages::dead_letter::DeadLetter;
+use crate::messages::pipeline::{Embedded, Fingerprinted, Intake, Judged};
+use crate::supervisors::{
+    Actor, ChildSpec, Death, Fault, Inbox, Intensity, Mailbox, RestartType, ServiceContext, Strategy, SupervisorSpec,
+    mailbox,
+};
+
+use super::services::Services;
+use super::dead_letters::DeadLetters;
+use super::deduplicator::Deduplicator;
+use super::embedder::Embedder;
+use super::fingerprinter::Fingerprinter;
+use super::housekeeper;
+use super::poison::Poisoned;
+use super::publisher::Publisher;
+use super::servers;
+use super::sentiment_analyzer::SentimentAnalyzer;
+use super::shared::{Carries, bury};
+use super::source;
+use super::sql_writer::{SqlWriter, Verdict};
+use super::vector_writer::VectorWriter;
+
+/// Filled once the stores are open; the declaration can be drawn without.
+pub type ServicesCell = Arc<OnceLock<Services>>;
+
+/// Mailboxes of the document path.
+#[derive(Clone)]
+pub struct Mailboxes {
+    /// To [`Fingerprinter`].
+    pub fingerprinter: Mailbox<Intake>,
+    /// To [`Embedder`].
+    pub embedder: Mailbox<Fingerprinted>,
+    /// To [`Deduplicator`].
+    pub deduplicator: Mailbox<Embedded>,
+    /// To [`SentimentAnalyzer`].
+    pub sentiment_analyzer: Mailbox<Judged>,
+    /// To [`SqlWriter`].
+    pub sql_writer: Mailbox<Judged>,
+    /// To [`VectorWriter`].
+    pub vector_writer: Mailbox<Verdict>,
+    /// To [`Publisher`].
+    pub publisher: Mailbox<Verdict>,
+    /// To [`DeadLetters`].
+    pub dead_letters: Mailbox<DeadLetter>,
+}
+
+/// Inboxes of the document path, each taken once by its actor.
+struct Inboxes {
+    fingerprinter: Inbox<Intake>,
+    embedder: Inbox<Fingerprinted>,
+    deduplicator: Inbox<Embedded>,
+    sentiment_analyzer: Inbox<Judged>,
+    sql_writer: Inbox<Judged>,
+    vector_writer: Inbox<Verdict>,
+    publisher: Inbox<Verdict>,
+    dead_letters: Inbox<DeadLetter>,
+}
+
+fn mailboxes(config: &Config) -> (Mailboxes, Inboxes) {
+    let actors = &config.actors;
+    let (fingerprinter, fingerprinter_in) = mailbox("fingerprinter", actors.fingerprinter.mailbox_capacity);
+    let (embedder, embedder_in) = mailbox("embedder", actors.embedder.mailbox_capacity);
+    let (deduplicator, deduplicator_in) = mailbox("deduplicator", actors.deduplicator.mailbox_capacity);
+    let (sentiment_analyzer, sentiment_in) = mailbox("sentiment_analyzer", actors.sentiment_analyzer.mailbox_capacity);
+    let (sql_writer, sql_writer_in) = mailbox("sql_writer", actors.sql_writer.mailbox_capacity);
+    let (vector_writer, vector_writer_in) = mailbox("vector_writer", actors.vector_writer.mailbox_capacity);
+    let (publisher, publisher_in) = mailbox("publisher", actors.publisher.mailbox_capacity);
+    let (dead_letters, dead_letters_in) = mailbox("dead_letters", actors.dead_letters.mailbox_capacity);
+    (
+        Mailboxes {
+            fingerprinter,
+            embedder,
+            deduplicator,
+            sentiment_analyzer,
+            sql_writer,
+            vector_writer,
+            publisher,
+            dead_letters,
+        },
+        Inboxes {
+            fingerprinter: fingerprinter_in,
+            embedder: embedder_in,
+            deduplicator: deduplicator_in,
+            sentiment_analyzer: sentiment_in,
+            sql_writer: sql_writer_in,
+            vector_writer: vector_writer_in,
+            publisher: publisher_in,
+            dead_letters: dead_letters_in,
+        },
+    )
+}
+
+/// Declares the daemon. `cell` may stay empty when the tree is only drawn.
+pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailboxes) {
+    let (to, inboxes) = mailboxes(config);
+    let declaration = Declaration { config, cell, to: &to };
+    let tree = SupervisorSpec::new("tidemill")
+        .strategy(Strategy::OneForOne)
+        .intensity(declaration.intensity())
+        .child(declaration.service("housekeeper", housekeeper::run))
+        .supervisor(declaration.document_path(inboxes))
+        .supervisor(declaration.intake());
+    (tree, to)
+}
+
+/// What every part of the declaration needs.
+struct Declaration<'a> {
+    config: &'a Config,
+    cell: &'a ServicesCell,
+    to: &'a Mailboxes,
+}
+
+impl Declaration<'_> {
+    fn intensity(&self) -> Intensity {
+        let supervision = &self.config.supervision;
+        Intensity { max_restarts: supervision.max_restarts, window: supervision.window() }
+    }
+
+    /// Dead letters first, since everything sends to them, then the stages from the last to the first.
+    fn document_path(&self, inboxes: Inboxes) -> SupervisorSpec {
+        let actors = &self.config.actors;
+        SupervisorSpec::new("documents")
+            .strategy(Strategy::OneForOne)
+            .intensity(self.intensity())
+            .child(self.actor("dead_letters", inboxes.dead_letters, &actors.dead_letters, |services, _| DeadLetters {
+                log: Arc::clone(&services.log),
+                topic: Arc::clone(&services.dead_letters_topic),
+                documents: Arc::clone(&services.documents),
+                events: services.events.clone(),
+            }))
+            .child(self.stage("publisher", inboxes.publisher, &actors.publisher, &[], |services, _| Publisher {
+                log: Arc::clone(&services.log),
+                topic: Arc::clone(&services.analyses_topic),
+                events: services.events.clone(),
+            }))
+            .child(self.stage(
+                "vector_writer",
+                inboxes.vector_writer,
+                &actors.vector_writer,
+                &["publisher"],
+                |services, to| VectorWriter {
+                    vectors: Arc::clone(&services.vectors),
+                    recall: services.recall.clone(),
+                    publisher: to.publisher.clone(),
+                },
+            ))
+            .child(self.stage(
+                "sql_writer",
+                inboxes.sql_writer,
+                &actors.sql_writer,
+                &["vector_writer"],
+                |services, to| SqlWriter {
+                    documents: Arc::clone(&services.documents),
+                    embedding: services.encoder.info().clone(),
+                    recall: services.recall.clone(),
+                    vector_writer: to.vector_writer.clone(),
+                },
+            ))
+            .child(self.stage(
+                "sentiment_analyzer",
+                inboxes.sentiment_analyzer,
+                &actors.sentiment_analyzer,
+                &["sql_writer"],
+                |services, to| SentimentAnalyzer {
+                    config: Arc::clone(&services.live.sentiment),
+                    model: Arc::clone(&services.sentiment),
+                    sql_writer: to.sql_writer.clone(),
+                },
+            ))
+            .child(self.stage(
+                "deduplicator",
+                inboxes.deduplicator,
+                &actors.deduplicator,
+                &["sentiment_analyzer"],
+                |services, to| Deduplicator {
+                    config: Arc::clone(&services.live.dedup),
+                    vectors: Arc::clone(&services.vectors),
+                    recall: services.recall.clone(),
+                    sentiment_analyzer: to.sentiment_analyzer.clone(),
+                },
+            ))
+            .child(self.stage("embedder", inboxes.embedder, &actors.embedder, &["deduplicator"], |services, to| {
+                Embedder { encoder: Arc::clone(&services.encoder), deduplicator: to.deduplicator.clone() }
+            }))
+            .child(self.stage(
+                "fingerprinter",
+                inboxes.fingerprinter,
+                &actors.fingerprinter,
+                &["embedder"],
+                |services, to| Fingerprinter { recall: services.recall.clone(), embedder: to.embedder.clone() },
+            ))
+    }
+
+    /// Where documents come from.
+    fn intake(&self) -> SupervisorSpec {
+        let to = self.to.clone();
+        let source = self
+            .service("source", move |services, ctx| source::run(services, to.clone(), ctx))
+            .sends_to(&["fingerprinter", "dead_letters"]);
+        let mut intake = SupervisorSpec::new("intake")
+            .strategy(Strategy::OneForOne)
+            .intensity(self.intensity())
+            .child(source);
+        if self.config.kafka_listener.enabled && self.config.log.backend == Backend::Embedded {
+            intake = intake.child(self.service("kafka_listener", servers::kafka_listener));
+        }
+        intake.child(self.service("http", servers::http))
+    }
+
+    /// An actor whose dead messages can't go to the dead letters.
+    fn actor<A: Actor>(
+        &self,
+        name: &str,
+        inbox: Inbox<A::Message>,
+        config: &ActorConfig,
+        make: impl Fn(&Services, &Mailboxes) -> A + Send + Sync + 'static,
+    ) -> ChildSpec {
+        let cell = Arc::clone(self.cell);
+        let to = self.to.clone();
+        let supervision = &self.config.supervision;
+        ChildSpec::actor_try(name, inbox, move || {
+            let services = cell.get().ok_or_else(|| Fault::broken("the stores are not open"))?;
+            Ok(make(services, &to))
+        })
+        .restart(RestartType::Permanent)
+        .backoff(config.backoff(supervision))
+        .stuck_after(config.stuck_after(supervision))
+        .drain(config.drain(supervision))
+        .batch(config.batch())
+        .attempts(config.attempts)
+    }
+
+    /// A stage of the document path: what it gives up goes to the dead letters.
+    fn stage<A>(
+        &self,
+        name: &str,
+        inbox: Inbox<A::Message>,
+        config: &ActorConfig,
+        sends_to: &[&str],
+        make: impl Fn(&Services, &Mailboxes) -> A + Send + Sync + 'static,
+    ) -> ChildSpec
+    where
+        A: Actor,
+        A::Message: Carries + Sync,
+    {
+        let cell = Arc::clone(self.cell);
+        let dead_letters = self.to.dead_letters.clone();
+        let edges: Vec<&str> = sends_to.iter().copied().chain(["dead_letters"]).collect();
+        let faults = &self.config.faults;
+        let marker = (faults.enabled && faults.poison_stage == name && !faults.poison_marker.is_empty())
+            .then(|| Arc::<str>::from(faults.poison_marker.as_str()));
+        let make = move |services: &Services, to: &Mailboxes| Poisoned {
+            inner: make(services, to),
+            marker: marker.clone(),
+        };
+        self.actor(name, inbox, config, make).sends_to(&edges).on_dead(move |message: A::Message, death: Death| {
+            let recall = cell.get().map(|services| services.recall.clone());
+            let dead_letters = dead_letters.clone();
+            Box::pin(async move {
+                if let Some(recall) = recall {
+                    bury(message, death, recall, dead_letters).await;
+                }
+            })
+        })
+    }
+
+    /// A supervised future.
+    fn service<F, R>(&self, name: &str, run: F) -> ChildSpec
+    where
+        F: Fn(Services, ServiceContext) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), Fault>> + 'static,
+    {
+        let cell = Arc::clone(self.cell);
+        let run = Arc::new(run);
+        let supervision = &self.config.supervision;
+        ChildSpec::service(name, move |ctx| {
+            let services = cell.get().cloned();
+            let run = Arc::clone(&run);
+            async move {
+                match services {
+                    Some(services) => run(services, ctx).await,
+                    None => Err(Fault::broken("the stores are not open")),
+                }
+            }
+        })
+        .restart(RestartType::Permanent)
+        .backoff(supervision.backoff())
+        .stuck_after(supervision.stuck_after())
+        .drain(supervision.drain())
+    }
+}

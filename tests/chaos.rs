@@ -1,0 +1,168 @@
+//! Documents with known duplicates and poison, while actors are panicked, hung and killed at random, stores fail for
+//! seconds and the process is killed: afterwards the verdicts equal the acknowledged documents, each once, and a replay
+//! into empty stores gives the same verdicts. `make soak` runs it long (`TIDEMILL_SOAK_DOCUMENTS`, `TIDEMILL_SOAK_KILLS`).
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs, reason = "tests")]
+
+#[path = "support/corpus.rs"]
+mod corpus;
+#[path = "support/daemon.rs"]
+mod daemon;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use corpus::{Expected, POISON, Sample, corpus};
+use daemon::Daemon;
+use serde_json::{Value, json};
+
+const ACTORS: &[&str] = &[
+    "fingerprinter",
+    "embedder",
+    "deduplicator",
+    "sentiment_analyzer",
+    "sql_writer",
+    "vector_writer",
+    "publisher",
+    "dead_letters",
+    "source",
+];
+const CHUNK: usize = 20;
+
+fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn settings(poison: &str) -> Vec<String> {
+    let encoder = std::env::var("TIDEMILL_SOAK_ENCODER").unwrap_or_else(|_| "hashing".to_owned());
+    vec![
+        format!("encoder.kind={encoder}"),
+        format!("faults.poison_marker={poison}"),
+        "faults.poison_stage=embedder".to_owned(),
+        "supervision.max_restarts=1000".to_owned(),
+        "supervision.stuck_after_seconds=1".to_owned(),
+        "supervision.heartbeat_ms=100".to_owned(),
+        "supervision.backoff_max_ms=50".to_owned(),
+        "supervision.max_hung_threads=1000".to_owned(),
+    ]
+}
+
+/// Posts a chunk until every document in it is acknowledged, through overload, faults and restarts.
+async fn post_until_acknowledged(daemon: &mut Daemon, chunk: &[Sample]) {
+    let body = Value::Array(chunk.iter().map(|sample| sample.body.clone()).collect());
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        tick.tick().await;
+        if let Some((202, answer)) = daemon.try_post("/v1/documents", &body).await {
+            assert_eq!(answer["accepted"].as_array().unwrap().len(), chunk.len(), "{answer}");
+            return;
+        }
+    }
+}
+
+async fn inject(daemon: &Daemon, random: &mut fastrand::Rng) {
+    let actor = ACTORS[random.usize(..ACTORS.len())];
+    let request = match random.u8(..12) {
+        0..=3 => (format!("/v1/faults/actors/{actor}"), json!({"kind": "panic"})),
+        4..=5 => (format!("/v1/faults/actors/{actor}"), json!({"kind": "hang_async"})),
+        6 => (format!("/v1/faults/actors/{actor}"), json!({"kind": "hang", "seconds": 3})),
+        7..=9 => (format!("/v1/actors/{actor}/restart"), json!({})),
+        10 => ("/v1/faults/store".to_owned(), json!({"seconds": 1})),
+        _ => ("/v1/faults/log".to_owned(), json!({"seconds": 1})),
+    };
+    if let Some((status, answer)) = daemon.try_post(&request.0, &request.1).await {
+        assert!(status < 300 || status == 409, "{request:?} answered {status}: {answer}");
+    }
+}
+
+/// Verdict of every document: label, and what it copies.
+async fn verdicts(daemon: &Daemon) -> BTreeMap<String, (String, Option<String>)> {
+    let mut verdicts = BTreeMap::new();
+    for item in daemon.all("/v1/documents").await {
+        let analysis = &item["analysis"];
+        let verdict = (
+            analysis["verdict"].as_str().unwrap().to_owned(),
+            analysis["duplicate_of"].as_str().map(ToOwned::to_owned),
+        );
+        let twice = verdicts.insert(item["id"].as_str().unwrap().to_owned(), verdict);
+        assert!(twice.is_none(), "{} has two verdicts", item["id"]);
+    }
+    for letter in daemon.all("/v1/dead-letters").await {
+        let id = letter["document_id"].as_str().expect("poison could be decoded").to_owned();
+        // the same document sent twice by a client that saw no answer is two records, and two dead letters
+        let earlier = verdicts.insert(id.clone(), ("dead".to_owned(), None));
+        assert!(earlier.is_none_or(|(label, _)| label == "dead"), "{id} is dead and alive");
+    }
+    verdicts
+}
+
+async fn drained(daemon: &Daemon) {
+    daemon
+        .wait_for("/health", "backlog to be consumed", |health| health["backlog"].as_u64() == Some(0))
+        .await;
+}
+
+fn check(samples: &[Sample], verdicts: &BTreeMap<String, (String, Option<String>)>) {
+    assert_eq!(verdicts.len(), samples.len(), "every acknowledged document has exactly one verdict");
+    for Sample { id, expected, .. } in samples {
+        let (label, of) = &verdicts[id];
+        let found = match label.as_str() {
+            "stored" => Expected::Stored,
+            "duplicate" => Expected::DuplicateOf(of.clone().unwrap()),
+            _ => Expected::Dead,
+        };
+        assert_eq!(&found, expected, "verdict of {id}");
+    }
+}
+
+#[tokio::test]
+async fn verdicts_equal_acknowledged_documents_through_panics_hangs_and_kills() {
+    let documents = number("TIDEMILL_SOAK_DOCUMENTS", 600);
+    let kills = number("TIDEMILL_SOAK_KILLS", 2);
+    let seed = number("TIDEMILL_SOAK_SEED", 7) as u64;
+    let samples = corpus(documents, seed);
+    let chunks = samples.len().div_ceil(CHUNK);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(POISON);
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let mut daemon = Daemon::start(&directory.path().join("first"), &settings).await;
+    let mut killed = 0;
+    for (index, chunk) in samples.chunks(CHUNK).enumerate() {
+        post_until_acknowledged(&mut daemon, chunk).await;
+        if random.u8(..3) == 0 {
+            inject(&daemon, &mut random).await;
+        }
+        if index * (kills + 1) / chunks > killed {
+            killed += 1;
+            daemon.kill_and_restart().await;
+        }
+    }
+    assert_eq!(killed, kills.min(chunks - 1), "the process was killed as often as asked");
+    drained(&daemon).await;
+    let first = verdicts(&daemon).await;
+    check(&samples, &first);
+    println!("{documents} documents, {kills} kills: {} verdicts", first.len());
+
+    assert!(daemon.stop().await.success(), "drains in order:\n{}", daemon.log_tail());
+    replay_gives_the_same_verdicts(directory.path(), &settings, &first).await;
+}
+
+/// The log alone, under a new group, into empty stores.
+async fn replay_gives_the_same_verdicts(
+    directory: &std::path::Path,
+    settings: &[&str],
+    first: &BTreeMap<String, (String, Option<String>)>,
+) {
+    let (old, new) = (directory.join("first"), directory.join("second"));
+    std::fs::create_dir_all(&new).unwrap();
+    for file in std::fs::read_dir(&old).unwrap().map(Result::unwrap) {
+        let name = file.file_name().into_string().unwrap();
+        if name.starts_with("log.db") {
+            std::fs::copy(file.path(), new.join(name)).unwrap();
+        }
+    }
+    let settings: Vec<&str> = settings.iter().copied().chain(["kafka.group=replay"]).collect();
+    let daemon = Daemon::start(&new, &settings).await;
+    drained(&daemon).await;
+    assert_eq!(&verdicts(&daemon).await, first, "a replay into empty stores gives the same verdicts");
+}

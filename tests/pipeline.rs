@@ -1,0 +1,181 @@
+//! The document path as a user sees it: post or produce, then ask.
+#![expect(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+#[path = "support/daemon.rs"]
+mod daemon;
+
+use std::time::Duration;
+
+use daemon::Daemon;
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::json;
+
+const LEXICAL: &[&str] = &["encoder.kind=hashing"];
+const HEADLINE: &str = "Harbour Freightways raises its full year dividend forecast after record container volumes in the north";
+
+async fn start(directory: &tempfile::TempDir) -> Daemon {
+    Daemon::start(directory.path(), LEXICAL).await
+}
+
+async fn verdict(daemon: &Daemon, id: &str) -> serde_json::Value {
+    daemon.wait_for(&format!("/v1/documents/{id}"), "a verdict", |value| value["analysis"].is_object()).await
+}
+
+#[tokio::test]
+async fn posted_document_is_stored_scored_searchable_and_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start(&directory).await;
+    let document = json!({
+        "id": "first", "source": "news", "title": "Dividend", "text": HEADLINE, "symbols": ["hfw"],
+        "published_at": "2026-01-02T03:04:05Z", "desk": "north",
+    });
+    let (status, answer) = daemon.post("/v1/documents", &document).await;
+    assert_eq!(status, 202, "{answer}");
+    let correlation = answer["accepted"][0]["correlation_id"].as_str().unwrap().to_owned();
+
+    let stored = verdict(&daemon, "first").await;
+    let analysis = &stored["analysis"];
+    assert_eq!(analysis["verdict"], "stored");
+    assert_eq!(analysis["correlation_id"], correlation.as_str());
+    assert_eq!(stored["metadata"]["desk"], "north", "unknown fields are kept");
+    assert_eq!(analysis["symbols"][0], "HFW");
+    let probabilities = &analysis["sentiment"]["probabilities"];
+    let sum: f64 = ["positive", "neutral", "negative"].iter().map(|label| probabilities[label].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-3, "{probabilities}");
+    assert_eq!(analysis["embedding"]["dimension"], 384);
+    assert_eq!(analysis["origin"]["offset"], 0);
+    for stage in ["fingerprint", "embed", "dedup", "sentiment", "sql"] {
+        assert!(analysis["timings_ms"][stage].is_number(), "{stage} is timed: {analysis}");
+    }
+
+    let found = daemon
+        .wait_for("/v1/search?q=container+volumes+dividend+forecast&k=3", "the document to be found", |value| {
+            value["hits"].as_array().is_some_and(|hits| !hits.is_empty())
+        })
+        .await;
+    assert_eq!(found["hits"][0]["document_id"], "first");
+    for id in ["first", correlation.as_str()] {
+        let (status, way) = daemon.get(&format!("/v1/explain/{id}")).await;
+        assert_eq!(status, 200, "{way}");
+        assert!(way.to_string().contains(&correlation), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn copies_are_duplicates_of_the_first_and_say_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start(&directory).await;
+    let near = HEADLINE.replace("north", "south");
+    let batch = json!([
+        {"id": "original", "source": "news", "text": HEADLINE},
+        {"id": "exact", "source": "reddit", "text": format!("  {} https://t.co/abc ", HEADLINE.to_uppercase())},
+        {"id": "near", "source": "twitter", "text": near},
+        {"id": "other", "source": "news", "text": "Copper miners in the south report weaker output and close two shafts"},
+        {"id": "original", "source": "news", "text": HEADLINE},
+    ]);
+    let (status, answer) = daemon.post("/v1/documents", &batch).await;
+    assert_eq!((status, answer["accepted"].as_array().unwrap().len()), (202, 5), "{answer}");
+    assert_eq!(verdict(&daemon, "other").await["analysis"]["verdict"], "stored");
+    let exact = verdict(&daemon, "exact").await["analysis"].clone();
+    assert_eq!((&exact["verdict"], &exact["duplicate_of"], &exact["rule"]), (
+        &json!("duplicate"),
+        &json!("original"),
+        &json!("exact")
+    ));
+    assert_eq!(exact["similarity"], 1.0);
+    assert!(exact["sentiment"].is_null(), "a duplicate carries no sentiment of its own");
+    let near = verdict(&daemon, "near").await["analysis"].clone();
+    assert_eq!(near["duplicate_of"], "original", "{near}");
+    assert!(near["similarity"].as_f64().unwrap() >= 0.7, "{near}");
+    assert_eq!(verdict(&daemon, "original").await["analysis"]["verdict"], "stored", "never a duplicate of itself");
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog"] == 0).await;
+    assert_eq!(daemon.all("/v1/documents").await.len(), 4);
+}
+
+#[tokio::test]
+async fn kafka_client_feeds_the_single_binary() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start(&directory).await;
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &daemon.kafka)
+        .set("enable.idempotence", "true")
+        .set("compression.type", "zstd")
+        .create()
+        .unwrap();
+    let good = json!({"id": "from-kafka", "source": "economic", "text": HEADLINE}).to_string();
+    let headers = OwnedHeaders::new().insert(Header { key: "correlation-id", value: Some("kafka-trace-1") });
+    for (key, payload) in [("good", good.as_str()), ("bad", "{\"source\": \"news\", ")] {
+        let record = FutureRecord::to("documents").key(key).payload(payload).headers(headers.clone());
+        producer.send(record, Duration::from_secs(10)).await.unwrap();
+    }
+    assert_eq!(verdict(&daemon, "from-kafka").await["analysis"]["correlation_id"], "kafka-trace-1");
+    let letters = daemon
+        .wait_for("/v1/dead-letters", "the bad record to be dead", |value| {
+            value["items"].as_array().is_some_and(|items| items.len() == 1)
+        })
+        .await;
+    assert_eq!(letters["items"][0]["code"], "TM0002");
+    let (_, letter) = daemon.get(&format!("/v1/dead-letters/{}", letters["items"][0]["id"].as_str().unwrap())).await;
+    assert!(letter.to_string().contains("{\\\"source\\\": \\\"news\\\", "), "byte for byte: {letter}");
+}
+
+#[tokio::test]
+async fn every_actor_can_be_restarted_and_the_process_killed_without_a_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = start(&directory).await;
+    let actors = [
+        "fingerprinter", "embedder", "deduplicator", "sentiment_analyzer", "sql_writer", "vector_writer", "publisher",
+        "dead_letters", "source",
+    ];
+    for (index, actor) in actors.iter().enumerate() {
+        let text = format!("{actor} note {index}: the ministry of {actor} {index} publishes table {index}{index}");
+        let (status, answer) =
+            daemon.post("/v1/documents", &json!({"id": actor, "source": "news", "text": text})).await;
+        assert_eq!(status, 202, "{answer}");
+        let (status, answer) = daemon.post(&format!("/v1/actors/{actor}/restart"), &json!({})).await;
+        assert!(status < 300, "{actor}: {status} {answer}");
+        assert_eq!(verdict(&daemon, actor).await["analysis"]["verdict"], "stored", "{actor}");
+    }
+    daemon.kill_and_restart().await;
+    let copy = json!({"id": "after", "source": "web",
+        "text": "source note 8: the ministry of source 8 publishes table 88"});
+    daemon.post("/v1/documents", &copy).await;
+    let after = verdict(&daemon, "after").await;
+    assert_eq!(after["analysis"]["duplicate_of"], "source", "duplicate memory survives: {after}");
+    assert_eq!(daemon.all("/v1/documents").await.len(), actors.len() + 1);
+    assert!(daemon.stop().await.success(), "{}", daemon.log_tail());
+}
+
+#[tokio::test]
+async fn poison_is_dead_lettered_alone_and_replayed_once_it_can_pass() {
+    let directory = tempfile::tempdir().unwrap();
+    let poison = ["encoder.kind=hashing", "faults.poison_marker=POISON-PILL", "faults.poison_stage=sentiment_analyzer"];
+    let mut daemon = Daemon::start(directory.path(), &poison).await;
+    let batch: Vec<_> = (0..10)
+        .map(|index| {
+            let text = format!("{} bulletin {index} of region {index}{index} on matter {index}",
+                if index == 4 { "POISON-PILL" } else { "plain" });
+            json!({"id": format!("d{index}"), "source": "news", "text": text})
+        })
+        .collect();
+    daemon.post("/v1/documents", &json!(batch)).await;
+    let letters = daemon
+        .wait_for("/v1/dead-letters", "the poison to be dead", |value| {
+            value["items"].as_array().is_some_and(|items| !items.is_empty())
+        })
+        .await;
+    assert_eq!(letters["items"][0]["document_id"], "d4");
+    assert_eq!(letters["items"][0]["stage"], "sentiment_analyzer");
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog"] == 0).await;
+    assert_eq!(daemon.all("/v1/documents").await.len(), 9, "the rest of its batch goes on");
+    assert!(daemon.stop().await.success());
+    drop(daemon);
+
+    let daemon = Daemon::start(directory.path(), LEXICAL).await;
+    let id = letters["items"][0]["id"].as_str().unwrap();
+    let (status, answer) = daemon.post(&format!("/v1/dead-letters/{id}/replay"), &json!({})).await;
+    assert!(status < 300, "{answer}");
+    assert_eq!(verdict(&daemon, "d4").await["analysis"]["verdict"], "stored");
+}
