@@ -4,6 +4,11 @@ use std::sync::Arc;
 
 use crate::messages::analysis::{EmbeddingInfo, Sentiment};
 
+pub mod compute;
+pub mod hashing;
+pub mod kernels;
+pub mod minilm;
+
 /// What an encoder makes of one text.
 #[derive(Debug, Clone)]
 pub struct Encoded {
