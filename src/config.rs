@@ -1,6 +1,56 @@
 //! Configuration: typed sections, layering, validation, live reload.
+//!
+//! [`Config`] has one field per section of the file. [`layers`] merges defaults, files, environment and flags into one,
+//! [`error`] says what is wrong and where it was set, [`reload`] exchanges it while the daemon runs, and [`schema`] and
+//! [`docs`] derive the JSON schema, the default file and the manual from the sections' doc comments.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::problem::Problems;
+
+/// Declares the root once: adding a section is one line.
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        /// The whole configuration, one field per section.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Config {
+            $($(#[$doc])* pub $name: $type,)*
+        }
+
+        impl Config {
+            /// The sections' names, in the order of the file.
+            pub const SECTIONS: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Notes every setting that is out of range.
+            pub fn validate(&self, problems: &mut Problems) {
+                $(problems.section(stringify!($name), |problems| self.$name.validate(problems));)*
+            }
+        }
+    };
+}
+
+sections! {
+    /// The process: where it keeps its data and models.
+    daemon: daemon::DaemonConfig;
+    /// Log lines, written to standard error.
+    logging: logging::LoggingConfig;
+    /// Fault injection for tests and demonstrations. Never turn it on in production.
+    faults: faults::FaultsConfig;
+}
+
+pub mod daemon;
+pub mod docs;
+pub mod error;
+pub mod faults;
+pub mod layers;
+pub mod logging;
 pub mod problem;
 
 pub mod encoder;
 pub mod sentiment;
+pub mod reload;
+pub mod schema;
+pub mod secret;
+pub mod suggest;

@@ -1,4 +1,4 @@
-//! Every metric, declared once: name, kind, unit, labels, help; and a typed function that writes it.
+//! One typed function for every metric of the [`super::catalogue`]: the only places that write them.
 //!
 //! Label values are bounded: sources over a fixed number are counted as `other`. Per-actor metrics (`tidemill_actor_*`,
 //! `tidemill_supervisor_*`) are kept by `supervisors::metrics` in plain atomics for speed and rendered beside these.
@@ -6,8 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use parking_lot::Mutex;
+
+use super::catalogue::{CATALOGUE, Keeper, Kind, Metric};
 
 /// Bounds of every duration histogram, seconds.
 pub const SECONDS_BUCKETS: &[f64] =
@@ -20,27 +22,14 @@ const MAX_SOURCES: usize = 64;
 
 /// Registers names, units and help texts with the installed recorder.
 pub fn describe() {
-    describe_counter!("tidemill_documents_total", Unit::Count, "Documents by source and verdict");
-    describe_histogram!("tidemill_document_seconds", Unit::Seconds, "Time from acceptance to verdict");
-    describe_gauge!("tidemill_kafka_consumer_lag", Unit::Count, "Records between committed offset and end");
-    describe_counter!("tidemill_kafka_commits_total", Unit::Count, "Offset commits by outcome");
-    describe_gauge!("tidemill_kafka_paused_partitions", Unit::Count, "Partitions paused by back-pressure");
-    describe_counter!("tidemill_dead_letters_total", Unit::Count, "Dead letters by stage and code");
-    describe_histogram!("tidemill_embedding_batch_size", Unit::Count, "Texts per encoder call");
-    describe_counter!("tidemill_embedding_tokens_total", Unit::Count, "Tokens encoded");
-    describe_histogram!("tidemill_dedup_lookup_seconds", Unit::Seconds, "Time of one near-duplicate lookup");
-    describe_histogram!(
-        "tidemill_store_operations_seconds",
-        Unit::Seconds,
-        "Time of store operations by store, operation and outcome"
-    );
-    describe_counter!("tidemill_cache_requests_total", Unit::Count, "Cache requests by cache and outcome");
-    describe_counter!("tidemill_http_requests_total", Unit::Count, "HTTP requests by route, method and status");
-    describe_histogram!("tidemill_http_request_seconds", Unit::Seconds, "Time of HTTP requests by route");
-    describe_counter!("tidemill_log_appended_records_total", Unit::Count, "Records appended to the log by topic");
-    describe_counter!("tidemill_listener_requests_total", Unit::Count, "Kafka listener requests by API and outcome");
-    describe_counter!("tidemill_config_reloads_total", Unit::Count, "Configuration reloads by outcome");
-    describe_gauge!("tidemill_build_info", Unit::Count, "Always 1; version and commit are labels");
+    for metric in CATALOGUE.iter().filter(|metric| metric.keeper == Keeper::Recorder) {
+        let Metric { name, unit, help, .. } = *metric;
+        match metric.kind {
+            Kind::Counter => describe_counter!(name, unit, help),
+            Kind::Gauge => describe_gauge!(name, unit, help),
+            Kind::Histogram => describe_histogram!(name, unit, help),
+        }
+    }
 }
 
 /// Keeps the `source` label bounded: the first sources seen keep their name, later ones are `other`.
@@ -124,6 +113,11 @@ pub fn records_appended(topic: &str, count: u64) {
 /// The Kafka listener answered a request.
 pub fn listener_request(api: &'static str, outcome: &'static str) {
     counter!("tidemill_listener_requests_total", "api" => api, "outcome" => outcome).increment(1);
+}
+
+/// A way in refused records for want of room.
+pub fn intake_refused(intake: &'static str, code: &'static str) {
+    counter!("tidemill_intake_refused_total", "intake" => intake, "code" => code).increment(1);
 }
 
 /// The configuration was reloaded, or the new one refused.

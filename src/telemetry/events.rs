@@ -1,0 +1,179 @@
+//! Events: each is log line and counter at once, so that the two cannot drift.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use super::metrics;
+use crate::config::reload::ReloadReport;
+use crate::messages::code::ErrorCode;
+use crate::messages::correlation::CorrelationId;
+
+/// A dead letter was made durable.
+#[derive(Debug)]
+pub struct DocumentDeadLettered<'a> {
+    /// Id of the dead letter.
+    pub id: &'a str,
+    /// Stage that gave up.
+    pub stage: &'a str,
+    /// Why, as a code.
+    pub code: ErrorCode,
+    /// Why, in words.
+    pub error: &'a str,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The record's correlation id.
+    pub correlation_id: &'a CorrelationId,
+}
+
+impl DocumentDeadLettered<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { id, stage, code, error, attempts, correlation_id } = self;
+        metrics::dead_letter(stage, code.as_str());
+        warn!(dead_letter = id, stage, code = code.as_str(), error, attempts, %correlation_id, "document dead-lettered");
+    }
+}
+
+/// A verdict was made durable.
+#[derive(Debug)]
+pub struct DocumentJudged<'a> {
+    /// Document id.
+    pub id: &'a str,
+    /// The document's source.
+    pub source: &'a str,
+    /// `stored`, `duplicate` or `dead`.
+    pub verdict: &'static str,
+    /// From the record's own time to now.
+    pub since_accepted: Duration,
+    /// The record's correlation id.
+    pub correlation_id: &'a CorrelationId,
+}
+
+impl DocumentJudged<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { id, source, verdict, since_accepted, correlation_id } = self;
+        metrics::document_judged(source, verdict, since_accepted);
+        debug!(document = id, source, verdict, seconds = since_accepted.as_secs_f64(), %correlation_id, "document judged");
+    }
+}
+
+/// An actor was started again. Its counter, `tidemill_actor_restarts_total`, is kept by the supervisor's own metrics.
+#[derive(Debug)]
+pub struct ActorRestarted<'a> {
+    /// The actor.
+    pub actor: &'a str,
+    /// Why it went down.
+    pub reason: &'a str,
+    /// The fault's own words.
+    pub error: &'a str,
+    /// Restarts within the window.
+    pub restarts: u32,
+    /// How long it waited before.
+    pub backoff: Duration,
+}
+
+impl ActorRestarted<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { actor, reason, error, restarts, backoff } = self;
+        warn!(actor, reason, error, restarts, backoff_ms = millis(backoff), "actor restarted");
+    }
+}
+
+/// A store does not answer; the operation will be tried again.
+#[derive(Debug)]
+pub struct StoreUnavailable<'a> {
+    /// Which store.
+    pub store: &'static str,
+    /// What it was to do.
+    pub operation: &'static str,
+    /// In its own words.
+    pub error: &'a str,
+    /// How long it was tried.
+    pub elapsed: Duration,
+    /// When it is tried again.
+    pub retry_in: Duration,
+}
+
+impl StoreUnavailable<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { store, operation, error, elapsed, retry_in } = self;
+        metrics::store_operation(store, operation, "unavailable", elapsed);
+        warn!(store, operation, error, retry_in_ms = millis(retry_in), "store unavailable");
+    }
+}
+
+/// A way in refused records because the pipeline is full.
+#[derive(Debug)]
+pub struct IntakeRefused<'a> {
+    /// `http` or `kafka`.
+    pub intake: &'static str,
+    /// Why, as a code.
+    pub code: ErrorCode,
+    /// Why, in words.
+    pub reason: &'a str,
+    /// When the sender is told to come again.
+    pub retry_after: Duration,
+}
+
+impl IntakeRefused<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { intake, code, reason, retry_after } = self;
+        metrics::intake_refused(intake, code.as_str());
+        debug!(intake, code = code.as_str(), reason, retry_after_ms = millis(retry_after), "intake refused");
+    }
+}
+
+/// The configuration was read again.
+#[derive(Debug)]
+pub struct ConfigReloaded<'a> {
+    /// What asked for it: `file`, `signal` or `api`.
+    pub trigger: &'static str,
+    /// What it did.
+    pub report: &'a ReloadReport,
+}
+
+impl ConfigReloaded<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { trigger, report: ReloadReport { applied, needs_restart, errors } } = self;
+        for finding in errors {
+            error!(trigger, problem = %finding, "new configuration refused, the old stays in effect");
+        }
+        if !errors.is_empty() {
+            metrics::config_reloaded("refused");
+            return;
+        }
+        metrics::config_reloaded(if applied.is_empty() { "unchanged" } else { "applied" });
+        info!(trigger, applied = applied.join(","), "configuration reloaded");
+        if !needs_restart.is_empty() {
+            warn!(trigger, keys = needs_restart.join(","), "changed settings wait for a restart");
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::telemetry::prometheus;
+
+    #[test]
+    fn event_is_counted() {
+        let handle = prometheus::install().unwrap();
+        let correlation_id = CorrelationId::parse("c-1").unwrap();
+        let (code, error) = (ErrorCode::Panicked, "boom");
+        DocumentDeadLettered { id: "d", stage: "event-test", code, error, attempts: 3, correlation_id: &correlation_id }.emit();
+        let line = "tidemill_dead_letters_total{stage=\"event-test\",code=\"TM0019\"} 1";
+        assert!(handle.render().contains(line), "{}", handle.render());
+    }
+}
