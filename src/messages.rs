@@ -6,5 +6,6 @@ pub mod correlation;
 pub mod dead_letter;
 pub mod delivery;
 pub mod document;
+pub mod event;
 pub mod pipeline;
 pub mod record;

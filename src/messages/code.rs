@@ -65,6 +65,8 @@ codes! {
     Internal = "TM0026", "something went wrong inside", "see the log by the correlation id and please report it";
     RetriesExhausted = "TM0027", "it was retried up to its limit", "see the history for each attempt's error, then replay it";
     FaultInjected = "TM0028", "a fault was injected on purpose", "fault injection is on: unset [faults] enabled outside tests";
+    Forbidden = "TM0029", "the request comes from another site", "send it from the console's own address, or name the host in http.allowed_hosts";
+    UnsupportedMediaType = "TM0030", "the body's content type is not taken here", "send application/json or application/x-ndjson, without content-encoding";
 }
 
 impl ErrorCode {
