@@ -54,3 +54,6 @@ pub mod reload;
 pub mod schema;
 pub mod secret;
 pub mod suggest;
+pub mod dedup;
+pub mod documents;
+pub mod store;

@@ -1,0 +1,338 @@
+//! Decoding: bytes of a record to a valid [`Document`], or the exact reason why not.
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::clean::{clean, is_invisible};
+use crate::config::documents::DocumentsConfig;
+use crate::messages::code::{ErrorCode, Rejection};
+use crate::messages::document::Document;
+
+/// Namespace of derived document ids. Changing it changes every derived id.
+pub const DOCUMENT_NAMESPACE: Uuid = Uuid::from_u128(0x6d0c_24f1_5b7e_5a86_9c1d_8f02_71e4_a3b9);
+
+/// Longest source name, in bytes.
+const MAX_SOURCE_BYTES: usize = 64;
+/// Longest language tag, in bytes.
+const MAX_LANG_BYTES: usize = 35;
+/// A refused value is quoted up to this many characters.
+const QUOTED_CHARS: usize = 40;
+
+/// Decodes one JSON object. `now` bounds `published_at`.
+///
+/// Unknown fields go to `metadata`. When a name comes twice in one object the last one counts. `null` is the same as
+/// leaving the field out. A leading byte order mark is skipped.
+///
+/// # Errors
+/// A [`Rejection`] with the code and field at fault; for JSON that does not parse, line and column.
+pub fn decode(bytes: &[u8], limits: &DocumentsConfig, now: DateTime<Utc>) -> Result<Document, Rejection> {
+    if bytes.len() > limits.max_record_bytes {
+        let message = format!("the record has {} bytes, at most {} are allowed", bytes.len(), limits.max_record_bytes);
+        return Err(Rejection::new(ErrorCode::TooLarge, message));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        Rejection::new(ErrorCode::InvalidUtf8, format!("invalid UTF-8 at byte {at} (0x{:02x})", bytes[at]))
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    check_depth(text, limits.max_depth)?;
+    match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
+        Value::Object(object) => from_object(object, limits, now),
+        other => {
+            let message = format!("a document must be a JSON object, got {}", kind(&other));
+            Err(Rejection::new(ErrorCode::WrongType, message))
+        }
+    }
+}
+
+/// Makes a document of a parsed object; see [`decode`].
+///
+/// # Errors
+/// A [`Rejection`] with the code and field at fault.
+pub fn from_object(
+    mut object: Map<String, Value>,
+    limits: &DocumentsConfig,
+    now: DateTime<Utc>,
+) -> Result<Document, Rejection> {
+    let source = source(&mut object)?;
+    let given_id = id(&mut object, limits)?;
+    let url = url(&mut object, limits)?;
+    let title = short_text(&mut object, "title", limits)?;
+    let text = text(&mut object, limits)?;
+    let author = short_text(&mut object, "author", limits)?;
+    let published_at = published_at(&mut object, limits, now)?;
+    let symbols = symbols(&mut object, limits)?;
+    let lang = lang(&mut object)?;
+    let metadata = metadata(object)?;
+    let id = given_id.unwrap_or_else(|| derive_id(&source, url.as_deref(), &text));
+    Ok(Document {
+        id: id.into(),
+        source: source.into(),
+        url,
+        title,
+        text,
+        author,
+        published_at,
+        symbols,
+        lang,
+        metadata,
+    })
+}
+
+/// The id of a document whose sender gave none: `UUIDv5` of source and URL, else of source and cleaned text.
+#[must_use]
+pub fn derive_id(source: &str, url: Option<&str>, text: &str) -> String {
+    let (kind, value) = url.map_or(("text", text), |url| ("url", url));
+    Uuid::new_v5(&DOCUMENT_NAMESPACE, [kind, "\n", source, "\n", value].concat().as_bytes()).to_string()
+}
+
+/// Refuses deep nesting before the recursive parser sees it.
+fn check_depth(text: &str, max_depth: usize) -> Result<(), Rejection> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > max_depth {
+                    let message = format!("nested deeper than {max_depth} levels at byte {at}");
+                    return Err(Rejection::new(ErrorCode::TooDeep, message));
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn invalid_json(error: &serde_json::Error, text: &str) -> Rejection {
+    if text.trim().is_empty() {
+        return Rejection::new(ErrorCode::InvalidJson, "the body is empty");
+    }
+    let message = error.to_string();
+    let hint = if names_no_number(text, error) { " (NaN and Infinity are not JSON; use null)" } else { "" };
+    Rejection::new(ErrorCode::InvalidJson, format!("invalid JSON: {message}{hint}"))
+}
+
+/// Whether the parser stopped at one of the number literals that JSON does not have.
+fn names_no_number(text: &str, error: &serde_json::Error) -> bool {
+    let Some(line) = text.lines().nth(error.line().saturating_sub(1)) else { return false };
+    let start = error.column().saturating_sub(3);
+    let end = (error.column() + 8).min(line.len());
+    line.as_bytes().get(start..end).is_some_and(|near| {
+        [&b"NaN"[..], b"nan", b"Infinity", b"inf"].iter().any(|word| near.windows(word.len()).any(|part| part == *word))
+    })
+}
+
+/// What a JSON value is, with its article, for messages.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The value, shortened, as it may stand in a message: no control characters, a bounded length.
+fn quoted(value: &str) -> String {
+    let shown: String = value.chars().take(QUOTED_CHARS).flat_map(char::escape_debug).collect();
+    if value.chars().nth(QUOTED_CHARS).is_some() { format!("\"{shown}…\"") } else { format!("\"{shown}\"") }
+}
+
+fn wrong_type(field: &str, needed: &str, got: &Value) -> Rejection {
+    Rejection::field(ErrorCode::WrongType, field, format!("{field} must be {needed}, got {}", kind(got)))
+}
+
+/// Takes a string field out of the object.
+fn string(object: &mut Map<String, Value>, field: &str) -> Result<Option<String>, Rejection> {
+    match object.remove(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong_type(field, "a string", &other)),
+    }
+}
+
+fn source(object: &mut Map<String, Value>) -> Result<String, Rejection> {
+    let Some(source) = string(object, "source")? else {
+        return Err(Rejection::field(ErrorCode::MissingField, "source", "source is missing"));
+    };
+    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    let valid = source.len() <= MAX_SOURCE_BYTES
+        && source.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
+        && source.bytes().all(lower);
+    if valid {
+        return Ok(source);
+    }
+    let message = format!(
+        "source must be a lower-case name of at most {MAX_SOURCE_BYTES} letters, digits, - and _ that starts with a letter, got {}",
+        quoted(&source)
+    );
+    Err(Rejection::field(ErrorCode::InvalidSource, "source", message))
+}
+
+fn id(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Option<String>, Rejection> {
+    let Some(id) = string(object, "id")? else { return Ok(None) };
+    let refuse = |message: String| Err(Rejection::field(ErrorCode::InvalidId, "id", message));
+    if id.trim().is_empty() {
+        return refuse("id is empty; leave it out to have one derived".to_owned());
+    }
+    if id.len() > limits.max_id_bytes {
+        return refuse(format!("id has {} bytes, at most {} are allowed", id.len(), limits.max_id_bytes));
+    }
+    if let Some(bad) = id.chars().find(|&character| is_invisible(character)) {
+        return refuse(format!("id has a control or invisible character (U+{:04X})", u32::from(bad)));
+    }
+    Ok(Some(id))
+}
+
+fn url(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Option<String>, Rejection> {
+    let Some(url) = string(object, "url")? else { return Ok(None) };
+    let url = url.trim();
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |message: String| Err(Rejection::field(ErrorCode::InvalidUrl, "url", message));
+    let chars = url.chars().count();
+    if chars > limits.max_url_chars {
+        return refuse(format!("url has {chars} characters, at most {} are allowed", limits.max_url_chars));
+    }
+    if url.chars().any(|character| character.is_whitespace() || is_invisible(character)) {
+        return refuse(format!("url has white space or a control character: {}", quoted(url)));
+    }
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        let start = url.get(..scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then(|| &url[scheme.len()..])
+    });
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    match host {
+        None => refuse(format!("url must start with http:// or https://, got {}", quoted(url))),
+        Some(host) if host.rsplit('@').next().is_none_or(|host| host.is_empty() || host.starts_with(':')) => {
+            refuse(format!("url has no host: {}", quoted(url)))
+        }
+        Some(_) => Ok(Some(url.to_owned())),
+    }
+}
+
+/// Title or author: cleaned, absent when nothing is left.
+fn short_text(
+    object: &mut Map<String, Value>,
+    field: &str,
+    limits: &DocumentsConfig,
+) -> Result<Option<String>, Rejection> {
+    let Some(raw) = string(object, field)? else { return Ok(None) };
+    let cleaned = clean(&raw);
+    if cleaned.len() > limits.max_title_bytes {
+        let message = format!("{field} has {} bytes, at most {} are allowed", cleaned.len(), limits.max_title_bytes);
+        return Err(Rejection::field(ErrorCode::TooLarge, field, message));
+    }
+    Ok(Some(cleaned).filter(|cleaned| !cleaned.is_empty()))
+}
+
+fn text(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<String, Rejection> {
+    let Some(raw) = string(object, "text")? else {
+        return Err(Rejection::field(ErrorCode::MissingField, "text", "text is missing"));
+    };
+    let cleaned = clean(&raw);
+    if cleaned.is_empty() {
+        let message = if raw.is_empty() { "text is empty" } else { "text has no visible character" };
+        return Err(Rejection::field(ErrorCode::EmptyText, "text", message));
+    }
+    if cleaned.len() > limits.max_text_bytes {
+        let message = format!("text has {} bytes, at most {} are allowed", cleaned.len(), limits.max_text_bytes);
+        return Err(Rejection::field(ErrorCode::TooLarge, "text", message));
+    }
+    Ok(cleaned)
+}
+
+fn published_at(
+    object: &mut Map<String, Value>,
+    limits: &DocumentsConfig,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Rejection> {
+    const FIELD: &str = "published_at";
+    let Some(raw) = string(object, FIELD)? else { return Ok(None) };
+    let refuse = |message: String| Err(Rejection::field(ErrorCode::InvalidTime, FIELD, message));
+    let Ok(time) = DateTime::parse_from_rfc3339(raw.trim()) else {
+        return refuse(format!("{FIELD} must be an RFC 3339 time such as 2026-01-31T09:30:00Z, got {}", quoted(&raw)));
+    };
+    let time = time.with_timezone(&Utc);
+    let ahead = Duration::seconds(i64::try_from(limits.max_future_seconds).unwrap_or(i64::MAX / 1000));
+    if now.checked_add_signed(ahead).is_some_and(|latest| time > latest) {
+        return refuse(format!("{FIELD} is more than {} s in the future: {}", limits.max_future_seconds, quoted(&raw)));
+    }
+    Ok(Some(time))
+}
+
+fn symbols(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Vec<String>, Rejection> {
+    let items = match object.remove("symbols") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err(wrong_type("symbols", "an array of strings", &other)),
+    };
+    if items.len() > limits.max_symbols {
+        let message = format!("{} symbols, at most {} are allowed", items.len(), limits.max_symbols);
+        return Err(Rejection::field(ErrorCode::TooManySymbols, "symbols", message));
+    }
+    let mut symbols: Vec<String> = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let field = format!("symbols[{index}]");
+        let Value::String(raw) = item else { return Err(wrong_type(&field, "a string", &item)) };
+        let cleaned = clean(&raw);
+        let symbol = cleaned.strip_prefix('$').unwrap_or(&cleaned).to_uppercase();
+        let chars = symbol.chars().count();
+        if chars > limits.max_symbol_chars {
+            let message = format!("{field} has {chars} characters, at most {} are allowed", limits.max_symbol_chars);
+            return Err(Rejection::field(ErrorCode::TooManySymbols, field, message));
+        }
+        if !symbol.is_empty() && !symbols.contains(&symbol) {
+            symbols.push(symbol);
+        }
+    }
+    Ok(symbols)
+}
+
+fn lang(object: &mut Map<String, Value>) -> Result<Option<String>, Rejection> {
+    let Some(raw) = string(object, "lang")? else { return Ok(None) };
+    let tag = raw.trim().replace('_', "-");
+    if tag.is_empty() {
+        return Ok(None);
+    }
+    let subtag = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let starts_with_letters =
+        tag.split('-').next().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    if tag.len() <= MAX_LANG_BYTES && starts_with_letters && tag.split('-').all(subtag) {
+        return Ok(Some(tag));
+    }
+    let message = format!("lang must be a BCP 47 tag such as en or pt-BR, got {}", quoted(&raw));
+    Err(Rejection::field(ErrorCode::WrongType, "lang", message))
+}
+
+/// `metadata` with the unknown fields beside it; a name that is already taken gets `_` in front.
+fn metadata(mut object: Map<String, Value>) -> Result<Map<String, Value>, Rejection> {
+    let mut metadata = match object.remove("metadata") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(metadata)) => metadata,
+        Some(other) => return Err(wrong_type("metadata", "an object", &other)),
+    };
+    for (mut name, value) in object {
+        while metadata.contains_key(&name) {
+            name.insert(0, '_');
+        }
+        metadata.insert(name, value);
+    }
+    Ok(metadata)
+}
