@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 
 use crate::kafka::log::Log;
 use crate::messages::dead_letter::{DeadLetter, StoredDeadLetter};
-use crate::messages::event::{Event, EventBus};
+use crate::messages::event::{EventBus, EventKind};
 use crate::messages::record::{CORRELATION_HEADER, NewRecord};
 use crate::stores::documents::DocumentStore;
 use crate::supervisors::{Actor, Context, Fault};
+use crate::telemetry::events::DocumentDeadLettered;
 use crate::telemetry::metrics;
 
 use super::deduplicator::store_fault;
@@ -25,7 +26,7 @@ pub struct DeadLetters {
     /// Where they are listed from.
     pub documents: Arc<dyn DocumentStore>,
     /// Told of every dead letter.
-    pub events: EventBus,
+    pub events: Arc<EventBus>,
 }
 
 impl Actor for DeadLetters {
@@ -40,19 +41,18 @@ impl Actor for DeadLetters {
                 ctx.protect(self.log.append(vec![record])).await.map_err(log_fault)?;
                 metrics::records_appended(&self.topic, 1);
                 ctx.protect(self.documents.write_dead_letter(stored.clone())).await.map_err(store_fault)?;
-                metrics::dead_letter(&stored.stage, stored.code.as_str());
+                DocumentDeadLettered {
+                    id: &stored.id,
+                    stage: &stored.stage,
+                    code: stored.code,
+                    error: &stored.error,
+                    attempts: stored.attempts,
+                    correlation_id: letter.delivery.correlation_id(),
+                }
+                .emit();
+                self.events.publish(EventKind::dead_letter(&stored));
             }
             letter.delivery.complete();
-            tracing::warn!(
-                dead_letter = %stored.id,
-                correlation_id = %stored.correlation_id,
-                stage = %stored.stage,
-                code = %stored.code,
-                error = %stored.error,
-                attempts = stored.attempts,
-                "document dead-lettered"
-            );
-            self.events.publish(Event::dead_letter(&stored));
             ctx.done(1);
         }
         Ok(())

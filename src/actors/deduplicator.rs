@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::config::dedup::DedupConfig;
 use crate::messages::pipeline::{DuplicateOf, DuplicateRule, Embedded, Judged, Sighting};
+use crate::messages::record::Record;
 use crate::stores::documents::StoreError;
 use crate::stores::vectors::{Neighbor, VectorFilter, VectorIndex};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
@@ -34,8 +35,7 @@ impl Actor for Deduplicator {
             let Embedded { delivery, document, sighting, encoded, mut timings } = message;
             let sighting = match (sighting, &encoded) {
                 (Sighting::Fresh, Some(encoded)) => {
-                    let timestamp_ms = delivery.record().timestamp_ms;
-                    self.check(&document.id, &encoded.vector, timestamp_ms).await?
+                    self.check(&document.id, &encoded.vector, delivery.record()).await?
                 }
                 (Sighting::Copy(mut copy), _) => {
                     // the copied document may have been judged a duplicate itself since it was fingerprinted
@@ -55,14 +55,15 @@ impl Actor for Deduplicator {
 
 impl Deduplicator {
     /// Looks for the nearest earlier document within the window; a fresh one becomes visible to the next lookup.
-    async fn check(&self, id: &Arc<str>, vector: &Arc<[f32]>, timestamp_ms: i64) -> Result<Sighting, Fault> {
+    async fn check(&self, id: &Arc<str>, vector: &Arc<[f32]>, record: &Record) -> Result<Sighting, Fault> {
+        let timestamp_ms = record.timestamp_ms;
         let config = self.config.load_full();
         let window_ms = i64::try_from(config.window_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
         let span = (timestamp_ms.saturating_sub(window_ms), timestamp_ms.saturating_add(window_ms));
         let neighbor = if config.cosine { self.nearest(id, vector, span).await? } else { None };
         match neighbor {
             Some(neighbor) if neighbor.similarity >= config.cosine_threshold => {
-                self.recall.memory.lock().redirect(id, &neighbor.id);
+                self.recall.memory.lock().redirect(id, &record.position, &neighbor.id);
                 Ok(Sighting::Copy(DuplicateOf {
                     of: neighbor.id,
                     rule: DuplicateRule::Cosine,

@@ -2,7 +2,7 @@
 
 use crate::messages::pipeline::{Fingerprinted, Intake};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
-use crate::text::fingerprint::{content_hash, signature};
+use crate::text::fingerprint::fingerprint;
 
 use super::shared::Recall;
 use super::timing::stamp;
@@ -20,16 +20,10 @@ impl Actor for Fingerprinter {
 
     async fn handle(&mut self, batch: Vec<Intake>, ctx: &Context<Intake>) -> Result<(), Fault> {
         for Intake { delivery, document } in batch {
-            let hash = content_hash(&document);
-            let signature = signature(&document);
+            let fingerprint = fingerprint(document.title.as_deref(), &document.text);
             let record = delivery.record();
-            let sighting = self.recall.memory.lock().sight(
-                &document.id,
-                hash,
-                signature,
-                &record.position,
-                record.timestamp_ms,
-            );
+            let sighting =
+                self.recall.memory.lock().sight(&document.id, &fingerprint, &record.position, record.timestamp_ms);
             let mut message = Fingerprinted { delivery, document, sighting, timings: Vec::with_capacity(6) };
             stamp(&mut message.timings, "fingerprint", &message.delivery);
             ctx.send(&self.embedder, message).await?;

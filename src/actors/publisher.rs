@@ -9,9 +9,10 @@ use chrono::Utc;
 use crate::kafka::log::{Log, LogError};
 use crate::messages::analysis::VerdictLabel;
 use crate::messages::code::ErrorCode;
-use crate::messages::event::{Event, EventBus};
+use crate::messages::event::{EventBus, EventKind};
 use crate::messages::record::{CORRELATION_HEADER, NewRecord};
 use crate::supervisors::{Actor, Context, Fault};
+use crate::telemetry::events::DocumentJudged;
 use crate::telemetry::metrics;
 
 use super::sql_writer::Verdict;
@@ -26,7 +27,7 @@ pub struct Publisher {
     /// Name of the `analyses` topic.
     pub topic: Arc<str>,
     /// Told of every verdict.
-    pub events: EventBus,
+    pub events: Arc<EventBus>,
 }
 
 impl Actor for Publisher {
@@ -46,8 +47,15 @@ impl Actor for Publisher {
             };
             let accepted_ms = verdict.judged.delivery.record().timestamp_ms;
             let elapsed_ms = u64::try_from(Utc::now().timestamp_millis() - accepted_ms).unwrap_or(0);
-            metrics::document_judged(&analysis.source, label, Duration::from_millis(elapsed_ms));
-            self.events.publish(Event::verdict(analysis));
+            DocumentJudged {
+                id: &analysis.document_id,
+                source: &analysis.source,
+                verdict: label,
+                since_accepted: Duration::from_millis(elapsed_ms),
+                correlation_id: verdict.judged.delivery.correlation_id(),
+            }
+            .emit();
+            self.events.publish(EventKind::verdict(&verdict.judged.document, analysis));
             ctx.done(1);
         }
         Ok(())

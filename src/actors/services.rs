@@ -1,20 +1,26 @@
 //! What the actors share: opened once, handed to every factory.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
 use crate::config::dedup::DedupConfig;
 use crate::config::documents::DocumentsConfig;
+use crate::config::reload::Reloader;
 use crate::config::sentiment::SentimentConfig;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
 use crate::stores::documents::DocumentStore;
 use crate::stores::vectors::VectorIndex;
+use crate::supervisors::Tree;
+use crate::telemetry::logs::LogLevel;
+use crate::web::state::ApiState;
 
+use super::health::Health;
+use super::servers::Sockets;
 use super::shared::Recall;
 
 /// Settings that change while the daemon runs.
@@ -69,19 +75,27 @@ pub struct Services {
     /// Duplicate memory and pending vectors.
     pub recall: Recall,
     /// Told of verdicts, dead letters and restarts.
-    pub events: EventBus,
+    pub events: Arc<EventBus>,
     /// Records in the documents topic that are not consumed yet, as last measured.
     pub backlog: Arc<AtomicU64>,
     /// What the last checks of the dependencies said.
-    pub health: super::health::Health,
+    pub health: Health,
     /// Name of the documents topic.
     pub documents_topic: Arc<str>,
     /// Name of the analyses topic.
     pub analyses_topic: Arc<str>,
     /// Name of the dead-letters topic.
     pub dead_letters_topic: Arc<str>,
-    /// The API's state, made once the tree runs.
-    pub api: Arc<std::sync::OnceLock<Arc<crate::web::state::ApiState>>>,
+    /// Reads the configuration again.
+    pub reloader: Arc<Reloader>,
+    /// Changes the level of the running log.
+    pub log_level: LogLevel,
+    /// The running tree, once it runs.
+    pub tree: Arc<OnceLock<Tree>>,
+    /// Set when the daemon begins to drain.
+    pub stopping: Arc<AtomicBool>,
+    /// The API's state, made before the tree starts.
+    pub api: Arc<OnceLock<Arc<ApiState>>>,
     /// Sockets bound before the tree starts, so that a taken port is an error at once.
-    pub sockets: Arc<super::servers::Sockets>,
+    pub sockets: Arc<Sockets>,
 }

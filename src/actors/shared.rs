@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use crate::messages::dead_letter::DeadLetter;
 use crate::messages::delivery::Delivery;
 use crate::messages::document::Document;
+use crate::messages::record::Position;
 use crate::stores::vectors::Neighbor;
 use crate::supervisors::{Death, Mailbox};
 use crate::text::near_duplicates::DuplicateMemory;
@@ -21,9 +22,9 @@ pub struct Recall {
 }
 
 impl Recall {
-    /// Forgets a document that ends in the dead letters, so that nothing becomes a duplicate of it.
-    pub fn forget(&self, id: &str) {
-        self.memory.lock().forget(id);
+    /// Forgets the document this record brought, which won't be stored, so that nothing becomes a duplicate of it.
+    pub fn forget(&self, id: &str, origin: &Position) {
+        self.memory.lock().forget(id, origin);
         self.pending.lock().remove(id);
     }
 }
@@ -118,7 +119,7 @@ impl Carries for super::sql_writer::Verdict {
 ///
 /// If they are closed the delivery is dropped, and with it goes back to its source.
 pub async fn bury(message: impl Carries, death: Death, recall: Recall, dead_letters: Mailbox<DeadLetter>) {
-    recall.forget(&message.document().id);
+    recall.forget(&message.document().id, message.delivery().position());
     let letter = DeadLetter {
         delivery: message.delivery().clone(),
         document_id: Some(Arc::clone(&message.document().id)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use crate::kafka::ledger::OffsetLedger;
 use crate::kafka::source::{Admission, SourceSettings, spawn_source};
@@ -43,7 +43,10 @@ pub async fn run(services: Services, to: Mailboxes, ctx: ServiceContext) -> Resu
 
 /// Decodes a record and offers it downstream; what can't be decoded is offered to the dead letters.
 fn admit(services: &Services, to: &Mailboxes, delivery: Delivery) -> Admission {
-    match decode(&delivery.record().value, &services.live.documents.load(), Utc::now()) {
+    let record = delivery.record();
+    // limits on time count from the record's own time, so that a replay years later gives the same verdict
+    let now = DateTime::from_timestamp_millis(record.timestamp_ms).unwrap_or_else(Utc::now);
+    match decode(&record.value, &services.live.documents.load(), now) {
         Ok(document) => match to.fingerprinter.try_send(Intake { delivery, document: Arc::new(document) }) {
             Ok(()) => Admission::Accepted,
             Err(TrySendError::Full(intake) | TrySendError::Closed(intake)) => Admission::Full(intake.delivery),

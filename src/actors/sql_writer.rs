@@ -134,8 +134,11 @@ impl SqlWriter {
             };
             match analysis {
                 Some(analysis) => {
-                    let root = analysis.duplicate_of.clone().unwrap_or_else(|| Arc::clone(&analysis.document_id));
-                    self.recall.memory.lock().settle(&analysis.document_id, &root);
+                    self.recall.memory.lock().settle(
+                        &analysis.document_id,
+                        judged.delivery.position(),
+                        analysis.duplicate_of.as_ref(),
+                    );
                     ctx.send(&self.vector_writer, Verdict { judged, analysis }).await?;
                 }
                 None => self.reconsider(judged),
@@ -149,9 +152,9 @@ impl SqlWriter {
     /// back to its source, which delivers it again as if it were the first.
     fn reconsider(&self, judged: Judged) {
         if let Sighting::Copy(copy) = &judged.sighting {
-            self.recall.forget(&copy.of);
+            self.recall.memory.lock().expel(&copy.of);
         }
-        self.recall.forget(&judged.document.id);
+        self.recall.forget(&judged.document.id, judged.delivery.position());
         tracing::info!(
             document_id = %judged.document.id,
             correlation_id = %judged.delivery.correlation_id(),

@@ -179,6 +179,36 @@ impl DuplicateMemory {
         }
     }
 
+    /// A later check found this document to be a copy of `root`; its own copies then are copies of `root` too.
+    pub fn redirect(&mut self, id: &str, origin: &Position, root: &Arc<str>) {
+        let Some(slot) = self.slot_of(id, origin) else { return };
+        if let Some(entry) = &mut self.slots[slot as usize] {
+            entry.root = Some(Arc::clone(root));
+        }
+        self.mark_root(Some(root));
+    }
+
+    /// The document at the root of this one: what it copies, or itself.
+    #[must_use]
+    pub fn root(&self, id: &Arc<str>) -> Arc<str> {
+        let mut root = id;
+        for _ in 0..MAX_HOPS {
+            let next = self.by_id.get(root).and_then(|&slot| self.entry(slot).root.as_ref());
+            match next {
+                Some(next) if next != root => root = next,
+                _ => break,
+            }
+        }
+        Arc::clone(root)
+    }
+
+    /// The store has no document of this id, whatever record brought it: it is no longer known.
+    pub fn expel(&mut self, id: &str) {
+        if let Some(origin) = self.by_id.get(id).map(|&slot| self.entry(slot).origin.clone()) {
+            self.forget(id, &origin);
+        }
+    }
+
     /// Takes in a document whose verdict is durable; for the start.
     pub fn remember(&mut self, document: &RememberedDocument) {
         if let Some(&slot) = self.by_id.get(&document.id) {

@@ -1,0 +1,142 @@
+//! The daemon: opens the stores, starts the tree, waits for the end.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::layers::{Loaded, Sources};
+use crate::config::reload::Reloader;
+use crate::supervisors::{RootExit, Topology, Tree, TreeOptions};
+use crate::telemetry::{logs, prometheus};
+
+use super::open::{OpenError, open};
+use super::operations::DaemonOperations;
+use super::sample;
+use super::services::{Live, Services};
+use super::topology::{ServicesCell, declare};
+
+/// Where the daemon tells which addresses it really listens on, in the data directory.
+pub const ENDPOINTS_FILE: &str = "endpoints.json";
+
+/// Why the daemon could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A setting can't be used on this machine.
+    #[error("{0}")]
+    Configuration(String),
+    /// A store, model or address is not to be had.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The tree could not start.
+    #[error("the actors could not start: {0}")]
+    Start(String),
+    /// Restarts did not help.
+    #[error("gave up after too many restarts: {0}")]
+    Escalated(String),
+}
+
+/// What to do beside running.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// Feed the bundled sample once the daemon is ready.
+    pub sample: bool,
+}
+
+/// The topology as declared, without opening anything.
+#[must_use]
+pub fn topology(config: &crate::config::Config) -> Topology {
+    declare(config, &ServicesCell::default()).0.topology()
+}
+
+/// Runs until a signal asks to stop or the tree gives up. A second signal ends the process at once.
+///
+/// # Errors
+/// If it could not start or gave up.
+pub fn run(loaded: Loaded, sources: Sources, options: RunOptions) -> Result<(), DaemonError> {
+    let config = loaded.config.clone();
+    let log_level = logs::install(&config.logging).map_err(|error| DaemonError::Configuration(error.to_string()))?;
+    let recorder = prometheus::install().map_err(|error| DaemonError::Configuration(error.to_string()))?;
+    let reloader = Arc::new(Reloader::new(sources, loaded));
+    actix_rt::System::new().block_on(async move {
+        let upkeep_ends = tokio_util::sync::CancellationToken::new();
+        let _ends = upkeep_ends.clone().drop_guard();
+        actix_rt::spawn(prometheus::upkeep(recorder.clone(), upkeep_ends));
+        let cell = ServicesCell::default();
+        let (spec, _) = declare(&config, &cell);
+        let services = open(&config, Live::new(&config), reloader, log_level).await?;
+        let operations = Arc::new(DaemonOperations::new(services.clone(), recorder));
+        services.assemble_api(&config, operations)?;
+        let _ = cell.set(services.clone());
+        let tree = crate::supervisors::start(spec, TreeOptions::from(&config.supervision))
+            .await
+            .map_err(|error| DaemonError::Start(error.to_string()))?;
+        let _ = services.tree.set(tree.clone());
+        announce(&config.daemon.data_dir, &services);
+        if options.sample {
+            actix_rt::spawn(sample::feed(services.clone()));
+        }
+        let end = until_end(&tree, &services).await;
+        let _ = std::fs::remove_file(config.daemon.data_dir.join(ENDPOINTS_FILE));
+        end
+    })
+}
+
+/// Writes and logs the addresses.
+fn announce(data_dir: &Path, services: &Services) {
+    let http = services.sockets.http_address().map(|address| address.to_string()).unwrap_or_default();
+    let kafka = services.sockets.kafka_address().map(|address| address.to_string());
+    let endpoints = json!({"http": http, "kafka": kafka, "pid": std::process::id()});
+    let file = data_dir.join(ENDPOINTS_FILE);
+    let fresh = file.with_extension("json.new");
+    let written =
+        std::fs::write(&fresh, endpoints.to_string()).and_then(|()| std::fs::rename(&fresh, &file));
+    if let Err(error) = written {
+        tracing::warn!(%error, file = %file.display(), "addresses can't be written");
+    }
+    tracing::info!(console = %format!("http://{http}/"), kafka = kafka.unwrap_or_default(), "tidemill is running");
+}
+
+async fn until_end(tree: &Tree, services: &Services) -> Result<(), DaemonError> {
+    let unusable = |error: std::io::Error| DaemonError::Start(format!("signals can't be handled: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
+    tokio::select! {
+        exit = tree.wait() => return root_end(exit),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining, a second signal ends at once");
+    services.stopping.store(true, Ordering::Relaxed);
+    tokio::select! {
+        report = tree.stop() => {
+            tracing::info!(report = %json!(report), "tidemill has stopped");
+            Ok(())
+        }
+        _ = terminate.recv() => at_once(),
+        _ = interrupt.recv() => at_once(),
+    }
+}
+
+fn root_end(exit: RootExit) -> Result<(), DaemonError> {
+    match exit {
+        RootExit::Stopped => Ok(()),
+        RootExit::Escalated { cause, .. } => {
+            tracing::error!(cause = %cause, "too many restarts, tidemill ends");
+            Err(DaemonError::Escalated(cause.to_string()))
+        }
+    }
+}
+
+fn at_once() -> Result<(), DaemonError> {
+    tracing::warn!("ended before the drain was complete, open records are delivered again at the next start");
+    Ok(())
+}
+
+/// A cell for what exists only once the tree runs.
+#[must_use]
+pub fn later<T>() -> Arc<OnceLock<T>> {
+    Arc::new(OnceLock::new())
+}

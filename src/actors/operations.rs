@@ -1,0 +1,143 @@
+//! The daemon behind the HTTP API: state for those who look, actions for those who operate.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Value, json};
+
+use crate::config::reload::Trigger;
+use crate::messages::record::NewRecord;
+use crate::supervisors::ChildCommand;
+use crate::web::state::{InjectedFault, OperationError, Operations, Readiness, TopologyFormat};
+
+use super::services::Services;
+
+/// Header that names the dead letter a record was replayed from.
+const REPLAY_HEADER: &str = "tm-replayed-from";
+
+/// Answers for the running daemon.
+pub struct DaemonOperations {
+    services: Services,
+    prometheus: PrometheusHandle,
+}
+
+impl DaemonOperations {
+    /// Over running services.
+    #[must_use]
+    pub fn new(services: Services, prometheus: PrometheusHandle) -> Self {
+        Self { services, prometheus }
+    }
+
+    fn command(&self, name: &str, command: ChildCommand) -> Result<(), OperationError> {
+        let tree = self.services.tree.get().ok_or_else(|| OperationError::Unavailable("the daemon starts".to_owned()))?;
+        tree.command(name, command).map_err(|_| OperationError::NotFound(format!("actor {name}")))
+    }
+}
+
+impl Operations for DaemonOperations {
+    fn actors(&self) -> Value {
+        self.services.tree.get().map_or(Value::Null, |tree| json!(tree.snapshot()))
+    }
+
+    fn topology(&self, format: TopologyFormat) -> String {
+        let Some(tree) = self.services.tree.get() else { return String::new() };
+        let topology = tree.topology();
+        match format {
+            TopologyFormat::Json => json!(topology).to_string(),
+            TopologyFormat::Mermaid => topology.mermaid(),
+            TopologyFormat::Text => topology.text(),
+        }
+    }
+
+    fn restart(&self, name: &str) -> Result<(), OperationError> {
+        self.command(name, ChildCommand::Restart)
+    }
+
+    fn inject(&self, name: &str, fault: InjectedFault) -> Result<(), OperationError> {
+        let command = match fault {
+            InjectedFault::Panic => ChildCommand::Panic,
+            InjectedFault::Hang { seconds } => ChildCommand::Hang(hang_time(seconds)),
+            InjectedFault::HangAsync { .. } => ChildCommand::HangAsync,
+            InjectedFault::Kill => ChildCommand::Restart,
+        };
+        self.command(name, command)
+    }
+
+    fn fail_store(&self, duration: Duration) {
+        self.services.documents.fail_for(duration);
+    }
+
+    fn fail_log(&self, duration: Duration) {
+        self.services.log.fail_for(duration);
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Value, OperationError>> {
+        Box::pin(async {
+            let reloader = self.services.reloader.clone();
+            let report = tokio::task::spawn_blocking(move || reloader.reload(Trigger::Api))
+                .await
+                .map_err(|error| OperationError::Unavailable(error.to_string()))?;
+            if report.errors.is_empty() {
+                return Ok(json!(report));
+            }
+            let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
+            Err(OperationError::Refused(errors.join("; ")))
+        })
+    }
+
+    fn metrics_text(&self) -> String {
+        let mut text = self.prometheus.render();
+        if let Some(tree) = self.services.tree.get() {
+            tree.render_prometheus(&mut text);
+        }
+        text
+    }
+
+    fn backlog(&self) -> u64 {
+        self.services.backlog.load(Ordering::Relaxed)
+    }
+
+    fn readiness(&self) -> Readiness {
+        let dependencies = self.services.health.dependencies();
+        let stopping = self.services.stopping.load(Ordering::Relaxed);
+        let answered = !dependencies.is_empty() && dependencies.iter().all(|dependency| dependency.healthy);
+        Readiness { ready: answered && !stopping && self.services.tree.get().is_some(), stopping, dependencies }
+    }
+
+    fn replay_dead_letter<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, OperationError>> {
+        Box::pin(async move {
+            let away = |error: &dyn std::fmt::Display| OperationError::Unavailable(error.to_string());
+            let letter = self.services.documents.dead_letter(id).await.map_err(|error| away(&error))?;
+            let Some(letter) = letter else { return Ok(false) };
+            let mut headers: Vec<(String, Bytes)> = letter
+                .headers
+                .into_iter()
+                .filter(|(name, _)| name != REPLAY_HEADER)
+                .map(|(name, value)| (name, value.into()))
+                .collect();
+            headers.push((REPLAY_HEADER.to_owned(), Bytes::from(id.to_owned())));
+            let record = NewRecord {
+                topic: letter.topic,
+                partition: Some(letter.partition),
+                timestamp_ms: None,
+                key: letter.key.map(Bytes::from),
+                value: letter.value.into(),
+                headers,
+            };
+            self.services.log.append(vec![record]).await.map_err(|error| away(&error))?;
+            self.services.documents.mark_replayed(id).await.map_err(|error| away(&error))
+        })
+    }
+
+    fn worker_status(&self) -> Option<Value> {
+        self.services.tree.get().map(|tree| json!(tree.snapshot()))
+    }
+}
+
+/// At most an hour, whatever was asked.
+fn hang_time(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.clamp(0.0, 3600.0)).unwrap_or_default()
+}

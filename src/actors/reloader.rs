@@ -1,0 +1,68 @@
+//! Follows the configuration: applies what may change while the daemon runs, without losing a message.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::config::actors::ActorConfig;
+use crate::config::reload::watch;
+use crate::messages::event::EventKind;
+use crate::supervisors::{ChildPolicy, Fault, ServiceContext, Tree};
+
+use super::services::Services;
+
+/// Watches files and SIGHUP and applies every accepted change, until asked to stop.
+///
+/// # Errors
+/// If the watching ends by itself.
+pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
+    let stop = CancellationToken::new();
+    let _stop_watching = stop.clone().drop_guard();
+    let watching = actix_rt::spawn(watch(Arc::clone(&services.reloader), stop));
+    let mut changes = services.reloader.subscribe();
+    loop {
+        let next = ctx
+            .protect(async {
+                tokio::select! {
+                    () = ctx.stopping() => None,
+                    changed = changes.changed() => changed.ok(),
+                }
+            })
+            .await;
+        if next.is_none() {
+            watching.abort();
+            return Ok(());
+        }
+        let config = changes.borrow_and_update().clone();
+        apply(&services, &config);
+    }
+}
+
+fn apply(services: &Services, config: &Config) {
+    services.live.apply(config);
+    services.recall.memory.lock().reconfigure(&config.dedup);
+    if let Err(error) = services.log_level.set(&config.logging.level) {
+        tracing::warn!(%error, "log level stays as it was");
+    }
+    if let Some(tree) = services.tree.get() {
+        for (name, actor) in config.actors.entries() {
+            apply_actor(tree, name, actor, config);
+        }
+    }
+    services.events.publish(EventKind::ConfigReloaded { outcome: "applied".to_owned() });
+}
+
+fn apply_actor(tree: &Tree, name: &str, actor: &ActorConfig, config: &Config) {
+    let policy = ChildPolicy {
+        backoff: actor.backoff(&config.supervision),
+        stuck_after: actor.stuck_after(&config.supervision),
+        drain: actor.drain(&config.supervision),
+        batch: actor.batch(),
+        attempts: actor.attempts,
+    };
+    let applied = tree.set_capacity(name, actor.mailbox_capacity).and_then(|()| tree.set_policy(name, policy));
+    if applied.is_err() {
+        tracing::warn!(actor = name, "there is no such actor to configure");
+    }
+}
