@@ -46,6 +46,7 @@ pub mod error;
 pub mod faults;
 pub mod layers;
 pub mod logging;
+pub mod log;
 pub mod problem;
 
 pub mod encoder;

@@ -71,6 +71,36 @@ impl PartitionLag {
     }
 }
 
+/// What an idempotent producer says about a batch: all its records go to one partition and are numbered from `first`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchSequence {
+    /// Given by [`Log::new_producer_id`].
+    pub producer_id: i64,
+    /// Grows when the producer starts over.
+    pub epoch: i16,
+    /// Number of the batch's first record; after [`i32::MAX`] comes 0.
+    pub first: i32,
+}
+
+/// What became of a numbered batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SequencedAppend {
+    /// Durable now, from this position on.
+    Appended(Position),
+    /// It was durable already; its first position, if that is still known.
+    Duplicate(Option<Position>),
+    /// A batch before it is missing.
+    OutOfOrder {
+        /// The number that should have come.
+        expected: i32,
+    },
+    /// A newer epoch of this producer has written already.
+    Fenced {
+        /// The newer epoch.
+        epoch: i16,
+    },
+}
+
 /// A durable log of topics and partitions. Cheap to share; every call is safe from any thread and has a deadline inside.
 pub trait Log: Send + Sync {
     /// Makes sure the topics exist, with `partitions` where they are created.
@@ -80,7 +110,23 @@ pub trait Log: Send + Sync {
     /// Records of one call may be durable in part when it fails: appending again may repeat them.
     fn append(&self, records: Vec<NewRecord>) -> BoxFuture<'_, Result<Vec<Position>, LogError>>;
 
-    /// A consumer of these topics in this group, starting at the committed offsets, else at the beginning.
+    /// An id for an idempotent producer, never given before.
+    fn new_producer_id(&self) -> BoxFuture<'_, Result<i64, LogError>> {
+        Box::pin(async { Err(LogError::Failed("this log has no idempotent producers of its own".to_owned())) })
+    }
+
+    /// Appends a numbered batch, all of one partition, at most once however often it is sent. All or nothing.
+    fn append_once(
+        &self,
+        sequence: BatchSequence,
+        records: Vec<NewRecord>,
+    ) -> BoxFuture<'_, Result<SequencedAppend, LogError>> {
+        let _ = (sequence, records);
+        Box::pin(async { Err(LogError::Failed("this log has no idempotent producers of its own".to_owned())) })
+    }
+
+    /// A consumer of these topics in this group, starting at the committed offsets, else at the beginning. May block
+    /// for a moment.
     ///
     /// # Errors
     /// If the backend can't make one.
@@ -129,6 +175,11 @@ pub trait LogConsumer: Send {
     /// # Errors
     /// If the commit failed; the offsets are kept for the next try.
     fn commit(&mut self, wait: bool) -> Result<(), LogError>;
+
+    /// How far behind the consumer is, as last heard; asks nobody.
+    fn lag(&self) -> Vec<PartitionLag> {
+        Vec::new()
+    }
 
     /// Stops (or starts) fetching of all partitions; records already fetched may still come.
     fn set_paused(&mut self, paused: bool);
