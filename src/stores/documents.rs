@@ -12,7 +12,7 @@ use crate::messages::document::Document;
 use crate::messages::record::Position;
 
 /// Why a store call failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The store is away or busy; the same call may succeed later.
     #[error("the store is unavailable: {0}")]
@@ -23,6 +23,20 @@ pub enum StoreError {
     /// The query is wrong, such as a cursor that is not ours.
     #[error("{0}")]
     InvalidQuery(String),
+    /// What is kept can't be read any more; the message names the file or server.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Refused(_) | Self::InvalidQuery(_) | Self::Damaged(_) => false,
+        }
+    }
 }
 
 /// One verdict to write.
@@ -45,6 +59,8 @@ pub struct VerdictRow {
 pub enum WriteOutcome {
     /// Written, or written over the same document's earlier row.
     Written,
+    /// Written, but the document it names is itself a copy by now: the row names that one's original, which is this.
+    Rerooted(Arc<str>),
     /// It is a duplicate of a document that is neither stored nor in this batch before it: nothing was written.
     OriginalMissing,
 }
