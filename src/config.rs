@@ -36,25 +36,51 @@ sections! {
     daemon: daemon::DaemonConfig;
     /// Log lines, written to standard error.
     logging: logging::LoggingConfig;
+    /// The HTTP API: address, token, limits.
+    http: http::HttpConfig;
+    /// The produce-only Kafka listener that feeds the embedded log.
+    kafka_listener: kafka_listener::KafkaListenerConfig;
+    /// Where accepted records are kept until they have their verdict.
+    log: log::LogConfig;
+    /// Names of topics and group, and how to reach a Kafka cluster.
+    kafka: kafka::KafkaConfig;
+    /// What a document may be.
+    documents: documents::DocumentsConfig;
+    /// What counts as a duplicate.
+    dedup: dedup::DedupConfig;
+    /// The encoder.
+    encoder: encoder::EncoderConfig;
+    /// The sentiment model.
+    sentiment: sentiment::SentimentConfig;
+    /// Where documents and vectors are kept.
+    store: store::StoreConfig;
+    /// How actors are restarted.
+    supervision: supervision::SupervisionConfig;
+    /// Mailboxes and batches, one table per actor.
+    actors: actors::ActorsConfig;
     /// Fault injection for tests and demonstrations. Never turn it on in production.
     faults: faults::FaultsConfig;
 }
 
+pub mod actors;
 pub mod daemon;
+pub mod dedup;
 pub mod docs;
+pub mod documents;
+pub mod encoder;
 pub mod error;
 pub mod faults;
+pub mod http;
+pub mod kafka;
+pub mod kafka_listener;
 pub mod layers;
-pub mod logging;
 pub mod log;
+pub mod logging;
 pub mod problem;
-
-pub mod encoder;
-pub mod sentiment;
 pub mod reload;
 pub mod schema;
 pub mod secret;
-pub mod suggest;
-pub mod dedup;
-pub mod documents;
+pub mod sentiment;
 pub mod store;
+pub mod suggest;
+pub mod supervision;

@@ -104,6 +104,7 @@ impl Deduplicator {
 pub fn store_fault(error: StoreError) -> Fault {
     match error {
         StoreError::Unavailable(_) => Fault::unavailable(error.to_string()),
+        StoreError::Damaged(_) => Fault::broken(error.to_string()),
         StoreError::Refused(_) | StoreError::InvalidQuery(_) => {
             Fault::reject(crate::messages::code::ErrorCode::Internal, error.to_string())
         }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::kafka::ledger::OffsetLedger;
-use crate::kafka::source::{Admission, SourceSettings, spawn_source};
+use crate::kafka::source::{Admission, SourceHandle};
 use crate::messages::code::Rejection;
 use crate::messages::dead_letter::DeadLetter;
 use crate::messages::delivery::Delivery;
@@ -13,32 +12,46 @@ use crate::messages::pipeline::Intake;
 use crate::supervisors::{Fault, ServiceContext, TrySendError};
 use crate::text::decode::decode;
 
+use super::compute::compute;
 use super::services::Services;
 use super::topology::Mailboxes;
 
-/// Runs until asked to stop; commits what is durable before it ends.
+/// Runs until asked to stop; then waits for the verdicts of what it handed over and commits them.
 ///
 /// # Errors
-/// If the consumer can't be made or its thread fails.
+/// If the consumer can't be made, the log fails for good or the thread panics.
 pub async fn run(services: Services, to: Mailboxes, ctx: ServiceContext) -> Result<(), Fault> {
     let config = services.live.config.load_full();
     let topics = [config.kafka.topics.documents.clone()];
-    let consumer = services
-        .log
-        .consumer(&config.kafka.group, &topics)
-        .map_err(|error| Fault::unavailable(format!("no consumer: {error}")))?;
+    let (log, group) = (Arc::clone(&services.log), config.kafka.group.clone());
+    let consumer = ctx
+        .protect(compute(move || log.consumer(&group, &topics)))
+        .await?
+        .map_err(|error| Fault::broken(format!("no consumer: {error}")))?;
     let admit = {
         let services = services.clone();
         move |delivery: Delivery| admit(&services, &to, delivery)
     };
-    let mut thread = spawn_source(consumer, OffsetLedger::new(), admit, SourceSettings::from(&*config))
-        .map_err(|error| Fault::broken(format!("no source thread: {error}")))?;
-    ctx.protect(async {
-        futures_util::future::select(std::pin::pin!(ctx.stopping()), std::pin::pin!(thread.finished())).await;
-    })
-    .await;
-    thread.request_stop();
-    ctx.protect(thread.join()).await.map_err(|error| Fault::broken(format!("source failed: {error}")))
+    let mut source = SourceHandle::spawn("source", consumer, config.log.source.clone(), admit)
+        .map_err(|error| Fault::broken(error.to_string()))?;
+    let ended = ctx
+        .protect(async {
+            tokio::select! {
+                () = ctx.stopping() => None,
+                ended = source.join() => Some(ended),
+            }
+        })
+        .await;
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            source.drain(config.supervision.drain());
+            ctx.protect(source.join()).await
+        }
+    };
+    let report = ended.map_err(|error| Fault::broken(error.to_string()))?;
+    tracing::info!(?report, "source ended");
+    if ctx.is_stopping() { Ok(()) } else { Err(Fault::broken("the source ended by itself")) }
 }
 
 /// Decodes a record and offers it downstream; what can't be decoded is offered to the dead letters.

@@ -125,6 +125,9 @@ impl SqlWriter {
             let analysis = match judged.sighting {
                 Sighting::Fresh | Sighting::Copy(_) => match written.next() {
                     Some((analysis, WriteOutcome::Written)) => Some(analysis),
+                    Some((analysis, WriteOutcome::Rerooted(root))) => {
+                        Some(Arc::new(Analysis { duplicate_of: Some(root), ..(*analysis).clone() }))
+                    }
                     Some((_, WriteOutcome::OriginalMissing)) | None => None,
                 },
                 Sighting::Same => stored
