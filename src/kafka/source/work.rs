@@ -107,7 +107,7 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
                     self.redeliver(now);
                     self.offer(now);
                     self.pause_or_resume(now);
-                    !self.held.is_empty()
+                    self.paused || !self.held.is_empty()
                 }
             };
             self.tell_committable();
