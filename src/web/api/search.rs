@@ -1,0 +1,84 @@
+//! `GET /v1/search`: documents nearest in meaning.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::documents::symbol;
+use super::view::DocumentView;
+use crate::messages::code::ErrorCode;
+use crate::stores::vectors::{Neighbor, VectorFilter};
+use crate::web::app::{App, AppState};
+use crate::web::compute;
+use crate::web::error::{ApiError, ApiResult};
+use crate::web::parameters::{Parameters, invalid};
+use crate::web::routes::SEARCH_PARAMETERS;
+
+const DEFAULT_K: usize = 10;
+const MAX_K: usize = 200;
+/// Longest query in bytes; the encoder reads only the first 256 tokens anyway.
+const MAX_QUERY_BYTES: usize = 8192;
+
+/// A document and how near it is.
+#[derive(Serialize)]
+struct Hit {
+    similarity: f32,
+    #[serde(flatten)]
+    document: DocumentView,
+}
+
+/// Embeds `q` and answers the `k` nearest stored documents, best first.
+pub(crate) async fn search(State(app): State<AppState>, parameters: Parameters) -> ApiResult<Json<Value>> {
+    let parameters = parameters.only(SEARCH_PARAMETERS)?;
+    let query = parameters.text("q").map(str::trim).unwrap_or_default().to_owned();
+    if query.is_empty() {
+        return Err(ApiError::field(ErrorCode::MissingField, "q", "q needs text to search for"));
+    }
+    if query.len() > MAX_QUERY_BYTES {
+        return Err(invalid("q", format!("over {MAX_QUERY_BYTES} bytes")));
+    }
+    let k = parameters.number("k", DEFAULT_K, 1, MAX_K)?;
+    let filter = VectorFilter {
+        since_ms: parameters.time("since")?.map(|time| time.timestamp_millis()),
+        source: parameters.owned("source"),
+        symbol: symbol(&parameters),
+        ..VectorFilter::default()
+    };
+    let _place = app.admit()?;
+    let neighbors = nearest(&app, query.clone(), k, filter).await?;
+    let hits = hits(&app, neighbors).await?;
+    Ok(Json(json!({ "query": query, "k": k, "model": app.api.encoder.info().model, "results": hits })))
+}
+
+async fn nearest(app: &App, query: String, k: usize, filter: VectorFilter) -> ApiResult<Vec<Neighbor>> {
+    let encoder = app.api.encoder.clone();
+    let vectors = app.api.vectors.clone();
+    compute::run(app, move |_| {
+        let encoded = encoder.encode(&[&query]).map_err(|error| of_model(&error))?;
+        let first = encoded.first().ok_or_else(|| ApiError::new(ErrorCode::Internal, "the encoder gave no vector"))?;
+        Ok(vectors.nearest(&first.vector, k, &filter)?)
+    })
+    .await
+}
+
+async fn hits(app: &App, neighbors: Vec<Neighbor>) -> ApiResult<Vec<Hit>> {
+    let ids: Vec<_> = neighbors.iter().map(|neighbor| neighbor.id.clone()).collect();
+    let documents = app.query(app.api.documents.get_many(&ids)).await?;
+    let similarity =
+        |id: &str| neighbors.iter().find(|neighbor| &*neighbor.id == id).map(|neighbor| neighbor.similarity);
+    let hits = documents
+        .into_iter()
+        .filter_map(|stored| Some(Hit { similarity: similarity(&stored.document.id)?, document: stored.into() }));
+    Ok(hits.collect())
+}
+
+/// What a model's error means to a client.
+pub(crate) fn of_model(error: &crate::models::ModelError) -> ApiError {
+    use crate::models::ModelError;
+    let code = match error {
+        ModelError::Missing { .. } | ModelError::Damaged { .. } => ErrorCode::ModelMissing,
+        ModelError::Encoding(_) => ErrorCode::EncodingFailed,
+    };
+    ApiError::new(code, error.to_string())
+}
