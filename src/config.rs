@@ -76,7 +76,6 @@ pub mod kafka_listener;
 pub mod layers;
 pub mod log;
 pub mod logging;
-pub mod http;
 pub mod problem;
 pub mod reload;
 pub mod schema;

@@ -2,18 +2,19 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::layers::{Loaded, Sources};
 use crate::config::reload::Reloader;
-use crate::supervisors::{RootExit, Topology, Tree, TreeOptions};
+use crate::supervisors::{RootExit, Topology, Tree};
 use crate::telemetry::{logs, prometheus};
 
 use super::open::{OpenError, open};
 use super::operations::DaemonOperations;
+use super::policy::options as tree_options;
 use super::sample;
 use super::services::{Live, Services};
 use super::topology::{ServicesCell, declare};
@@ -68,9 +69,9 @@ pub fn run(loaded: Loaded, sources: Sources, options: RunOptions) -> Result<(), 
         let (spec, _) = declare(&config, &cell);
         let services = open(&config, Live::new(&config), reloader, log_level).await?;
         let operations = Arc::new(DaemonOperations::new(services.clone(), recorder));
-        services.assemble_api(&config, operations)?;
+        let _ = services.operations.set(operations);
         let _ = cell.set(services.clone());
-        let tree = crate::supervisors::start(spec, TreeOptions::from(&config.supervision))
+        let tree = crate::supervisors::start(spec, tree_options(&config.supervision))
             .await
             .map_err(|error| DaemonError::Start(error.to_string()))?;
         let _ = services.tree.set(tree.clone());
@@ -123,7 +124,7 @@ async fn until_end(tree: &Tree, services: &Services) -> Result<(), DaemonError> 
 fn root_end(exit: RootExit) -> Result<(), DaemonError> {
     match exit {
         RootExit::Stopped => Ok(()),
-        RootExit::Escalated { cause, .. } => {
+        RootExit::Escalated { cause } => {
             tracing::error!(cause = %cause, "too many restarts, tidemill ends");
             Err(DaemonError::Escalated(cause.to_string()))
         }
@@ -133,10 +134,4 @@ fn root_end(exit: RootExit) -> Result<(), DaemonError> {
 fn at_once() -> Result<(), DaemonError> {
     tracing::warn!("ended before the drain was complete, open records are delivered again at the next start");
     Ok(())
-}
-
-/// A cell for what exists only once the tree runs.
-#[must_use]
-pub fn later<T>() -> Arc<OnceLock<T>> {
-    Arc::new(OnceLock::new())
 }

@@ -4,18 +4,30 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::Utc;
+use parking_lot::Mutex;
+
 use crate::config::Config;
 use crate::config::encoder::EncoderKind;
-use crate::config::log::Backend;
+use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
+use crate::kafka::client::KafkaLog;
+use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
 use crate::messages::event::EventBus;
+use crate::models::compute::Compute;
+use crate::models::hashing::HashingEncoder;
+use crate::models::minilm::MiniLm;
+use crate::models::sentiment::LocalSentiment;
 use crate::models::{Encoder, ModelError, SentimentModel};
 use crate::stores::documents::{DocumentStore, StoreError};
+use crate::stores::sqlite::SqliteStore;
+use crate::stores::vector_index::EmbeddedIndex;
+use crate::stores::vectors::VectorIndex;
 use crate::telemetry::logs::LogLevel;
 use crate::text::near_duplicates::DuplicateMemory;
 
-use super::daemon::later;
+use super::health::Health;
 use super::servers::Sockets;
 use super::services::{Live, Services};
 use super::shared::{PendingVectors, Recall};
@@ -51,4 +63,118 @@ pub enum OpenError {
     /// The token.
     #[error("{0}")]
     Token(String),
+}
+
+/// Opens everything the configuration asks for.
+///
+/// # Errors
+/// Names the first thing that can't be had.
+pub async fn open(
+    config: &Config,
+    live: Live,
+    reloader: Arc<Reloader>,
+    log_level: LogLevel,
+) -> Result<Services, OpenError> {
+    let lock = lock_data_dir(&config.daemon.data_dir)?;
+    let sockets = Sockets::bind(config).map_err(OpenError::Socket)?;
+    let (encoder, sentiment) = models(config)?;
+    let (log, log_faults) = open_log(config)?;
+    log.ensure_topics(&config.kafka.topics.declared()).await?;
+    let documents: Arc<dyn DocumentStore> =
+        Arc::new(SqliteStore::open(&config.daemon.data_dir.join(&config.store.sqlite_path), &config.store)?);
+    let vectors = open_vectors(config, &*encoder, &*documents).await?;
+    let recall = recall(config, &*documents).await?;
+    let topics = &config.kafka.topics;
+    Ok(Services {
+        live,
+        log,
+        log_faults,
+        documents,
+        vectors,
+        encoder,
+        sentiment,
+        recall,
+        events: Arc::new(EventBus::new(EVENT_HISTORY)),
+        backlog: Arc::default(),
+        health: Health::default(),
+        documents_topic: topics.documents.as_str().into(),
+        analyses_topic: topics.analyses.as_str().into(),
+        dead_letters_topic: topics.dead_letters.as_str().into(),
+        reloader,
+        log_level,
+        tree: Arc::default(),
+        operations: Arc::default(),
+        stopping: Arc::default(),
+        sockets: Arc::new(sockets),
+        _data_dir_lock: Arc::new(lock),
+    })
+}
+
+/// Makes the data directory and holds it for this process.
+fn lock_data_dir(path: &Path) -> Result<File, OpenError> {
+    let named = |reason: String| OpenError::DataDir { path: path.to_owned(), reason };
+    std::fs::create_dir_all(path).map_err(|error| named(error.to_string()))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join(LOCK_FILE))
+        .map_err(|error| named(error.to_string()))?;
+    file.try_lock().map_err(|error| named(format!("is used by another daemon ({error})")))?;
+    Ok(file)
+}
+
+/// The encoder and the sentiment model that fits it.
+///
+/// # Errors
+/// If a model file is missing or damaged.
+pub fn models(config: &Config) -> Result<(Arc<dyn Encoder>, Arc<dyn SentimentModel>), ModelError> {
+    let compute = Compute::new(config.encoder.threads)?;
+    match config.encoder.kind {
+        EncoderKind::Minilm => {
+            let minilm = MiniLm::open(&config.encoder.model_dir, compute.clone())?;
+            let sentiment = LocalSentiment::open(&config.sentiment, Some(minilm.weights()), compute)?;
+            let minilm = minilm.with_trunk(sentiment.trunk_layers());
+            Ok((Arc::new(minilm), Arc::new(sentiment)))
+        }
+        EncoderKind::Hashing => {
+            let sentiment = LocalSentiment::open(&config.sentiment, None, compute.clone())?;
+            Ok((Arc::new(HashingEncoder::new(compute)), Arc::new(sentiment)))
+        }
+    }
+}
+
+type OpenedLog = (Arc<dyn Log>, Option<Arc<EmbeddedLog>>);
+
+fn open_log(config: &Config) -> Result<OpenedLog, OpenError> {
+    match config.log.backend {
+        LogBackend::Embedded => {
+            let path = config.daemon.data_dir.join(&config.log.file);
+            let log = EmbeddedLog::open(&path, &config.log).map_err(|error| OpenError::Log(LogError::Failed(error.to_string())))?;
+            let log = Arc::new(log);
+            Ok((Arc::clone(&log) as Arc<dyn Log>, Some(log)))
+        }
+        LogBackend::Kafka => Ok((Arc::new(KafkaLog::connect(&config.kafka)?), None)),
+    }
+}
+
+/// Opens the index, and rebuilds it from the store where its file is lost, torn or behind.
+async fn open_vectors(
+    config: &Config,
+    encoder: &dyn Encoder,
+    documents: &dyn DocumentStore,
+) -> Result<Arc<dyn VectorIndex>, OpenError> {
+    let path = config.daemon.data_dir.join(&config.store.vectors.path);
+    let index = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
+    index.rebuild_from(documents).await?;
+    Ok(Arc::new(index))
+}
+
+/// Refills the duplicate memory with what the window still holds.
+async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall, OpenError> {
+    let mut memory = DuplicateMemory::new(&config.dedup);
+    let window_ms = i64::try_from(config.dedup.window_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+    let since_ms = Utc::now().timestamp_millis().saturating_sub(window_ms);
+    documents.remember(since_ms, Box::new(|document| memory.remember(&document))).await?;
+    Ok(Recall { memory: Arc::new(Mutex::new(memory)), pending: Arc::new(Mutex::new(PendingVectors::default())) })
 }

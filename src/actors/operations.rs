@@ -47,8 +47,8 @@ impl Operations for DaemonOperations {
         let topology = tree.topology();
         match format {
             TopologyFormat::Json => json!(topology).to_string(),
-            TopologyFormat::Mermaid => topology.mermaid(),
-            TopologyFormat::Text => topology.text(),
+            TopologyFormat::Mermaid => topology.to_mermaid(),
+            TopologyFormat::Text => topology.to_text(),
         }
     }
 
@@ -71,7 +71,9 @@ impl Operations for DaemonOperations {
     }
 
     fn fail_log(&self, duration: Duration) {
-        self.services.log.fail_for(duration);
+        if let Some(log) = &self.services.log_faults {
+            log.fail_for(duration);
+        }
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<Value, OperationError>> {

@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::config::actors::ActorConfig;
 use crate::config::reload::watch;
 use crate::messages::event::EventKind;
-use crate::supervisors::{ChildPolicy, Fault, ServiceContext, Tree};
+use crate::supervisors::{Fault, ServiceContext, Tree};
 
+use super::policy::settings;
 use super::services::Services;
 
 /// Watches files and SIGHUP and applies every accepted change, until asked to stop.
@@ -54,15 +55,11 @@ fn apply(services: &Services, config: &Config) {
 }
 
 fn apply_actor(tree: &Tree, name: &str, actor: &ActorConfig, config: &Config) {
-    let policy = ChildPolicy {
-        backoff: actor.backoff(&config.supervision),
-        stuck_after: actor.stuck_after(&config.supervision),
-        drain: actor.drain(&config.supervision),
-        batch: actor.batch(),
-        attempts: actor.attempts,
-    };
-    let applied = tree.set_capacity(name, actor.mailbox_capacity).and_then(|()| tree.set_policy(name, policy));
-    if applied.is_err() {
-        tracing::warn!(actor = name, "there is no such actor to configure");
+    let new = settings(actor, &config.supervision);
+    let applied = tree
+        .set_capacity(name, actor.mailbox_capacity)
+        .and_then(|()| tree.set_policy(name, |settings| *settings = new));
+    if let Err(error) = applied {
+        tracing::warn!(%error, "settings have nobody to apply to");
     }
 }

@@ -3,9 +3,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::Config;
-use crate::supervisors::{Fault, ServiceContext};
+use chrono::Utc;
 
+use crate::config::Config;
+use crate::config::log::LogBackend;
+use crate::messages::code::{ErrorCode, Rejection};
+use crate::models::ModelError;
+use crate::supervisors::{Fault, ServiceContext};
+use crate::text::decode::decode;
+use crate::web::state::ApiState;
+
+use super::sentiment_analyzer::analyze;
 use super::services::Services;
 
 /// Listening sockets, bound before the tree starts, so that a taken port is an error at once and a restarted service
@@ -24,7 +32,7 @@ impl Sockets {
     /// Names the setting and the address that can't be bound.
     pub fn bind(config: &Config) -> Result<Self, String> {
         let http = bind("http.listen", &config.http.listen)?;
-        let kafka = if config.listener_is_on() {
+        let kafka = if listener_is_on(config) {
             Some(bind("kafka_listener.listen", &config.kafka_listener.listen)?)
         } else {
             None
@@ -47,6 +55,12 @@ impl Sockets {
     }
 }
 
+/// The listener feeds the embedded log only; with a broker, producers talk to the broker.
+#[must_use]
+pub fn listener_is_on(config: &Config) -> bool {
+    config.kafka_listener.enabled && config.log.backend == LogBackend::Embedded
+}
+
 fn bind(setting: &str, address: &str) -> Result<std::net::TcpListener, String> {
     let named = |error: std::io::Error| format!("{setting} = {address:?}: {error}");
     let socket = std::net::TcpListener::bind(address).map_err(named)?;
@@ -65,13 +79,40 @@ fn adopt(socket: &std::net::TcpListener) -> Result<tokio::net::TcpListener, Faul
 /// The HTTP API.
 ///
 /// # Errors
-/// If the socket fails.
+/// If the socket fails or the token can't be read.
 pub async fn http(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
-    let state = services.api.get().cloned().ok_or_else(|| Fault::broken("the API is not assembled"))?;
+    let state = Arc::new(api_state(&services)?);
     let listener = adopt(&services.sockets.http)?;
     let stopping = ctx.clone();
     let serving = crate::web::serve(listener, state, async move { stopping.stopping().await });
     ctx.protect(serving).await.map_err(|error| Fault::broken(format!("http server failed: {error}")))
+}
+
+fn api_state(services: &Services) -> Result<ApiState, Fault> {
+    let config = services.live.config.load_full();
+    let limits = Arc::clone(&services.live.documents);
+    let (encoder, model, live) =
+        (Arc::clone(&services.encoder), Arc::clone(&services.sentiment), Arc::clone(&services.live.sentiment));
+    let refused = |error: ModelError| Rejection::new(ErrorCode::EncodingFailed, error.to_string());
+    Ok(ApiState {
+        token: config.http.resolve_token().map_err(|error| Fault::broken(error.to_string()))?,
+        faults_enabled: config.faults.enabled,
+        decode: Arc::new(move |bytes| decode(bytes, &limits.load(), Utc::now())),
+        log: Arc::clone(&services.log),
+        documents_topic: Arc::clone(&services.documents_topic),
+        documents: Arc::clone(&services.documents),
+        vectors: Arc::clone(&services.vectors),
+        encoder: Arc::clone(&services.encoder),
+        analyze: Arc::new(move |texts| {
+            let opinions =
+                analyze(&*encoder, &*model, &texts, live.load().min_confidence).map_err(refused)?;
+            Ok(opinions.into_iter().map(|opinion| serde_json::json!(opinion)).collect())
+        }),
+        operations: services.operations.get().cloned().ok_or_else(|| Fault::broken("the daemon is not assembled"))?,
+        events: Arc::clone(&services.events),
+        stopping: tokio_util::sync::CancellationToken::new(),
+        http: config.http.clone(),
+    })
 }
 
 /// The Kafka listener.

@@ -10,6 +10,7 @@ use crate::config::dedup::DedupConfig;
 use crate::config::documents::DocumentsConfig;
 use crate::config::reload::Reloader;
 use crate::config::sentiment::SentimentConfig;
+use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
@@ -17,7 +18,7 @@ use crate::stores::documents::DocumentStore;
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::Tree;
 use crate::telemetry::logs::LogLevel;
-use crate::web::state::ApiState;
+use crate::web::state::Operations;
 
 use super::health::Health;
 use super::servers::Sockets;
@@ -64,6 +65,8 @@ pub struct Services {
     pub live: Live,
     /// The log.
     pub log: Arc<dyn Log>,
+    /// The embedded log again, if that is the log: faults are injected into it.
+    pub log_faults: Option<Arc<EmbeddedLog>>,
     /// Documents, analyses and dead letters.
     pub documents: Arc<dyn DocumentStore>,
     /// The vector index.
@@ -94,8 +97,10 @@ pub struct Services {
     pub tree: Arc<OnceLock<Tree>>,
     /// Set when the daemon begins to drain.
     pub stopping: Arc<AtomicBool>,
-    /// The API's state, made before the tree starts.
-    pub api: Arc<OnceLock<Arc<ApiState>>>,
+    /// The daemon as the API sees it, set before the tree starts.
+    pub operations: Arc<OnceLock<Arc<dyn Operations>>>,
     /// Sockets bound before the tree starts, so that a taken port is an error at once.
     pub sockets: Arc<Sockets>,
+    /// Held for as long as anybody uses the data directory.
+    pub _data_dir_lock: Arc<std::fs::File>,
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
 use crate::config::actors::ActorConfig;
-use crate::config::log::Backend;
 use crate::messages::dead_letter::DeadLetter;
 use crate::messages::pipeline::{Embedded, Fingerprinted, Intake, Judged};
 use crate::supervisors::{
@@ -22,7 +21,9 @@ use super::embedder::Embedder;
 use super::fingerprinter::Fingerprinter;
 use super::housekeeper;
 use super::poison::Poisoned;
+use super::policy::settings;
 use super::publisher::Publisher;
+use super::reloader;
 use super::servers;
 use super::sentiment_analyzer::SentimentAnalyzer;
 use super::shared::{Carries, bury};
@@ -108,6 +109,7 @@ pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailbox
         .strategy(Strategy::OneForOne)
         .intensity(declaration.intensity())
         .child(declaration.service("housekeeper", housekeeper::run))
+        .child(declaration.service("reloader", reloader::run))
         .supervisor(declaration.document_path(inboxes))
         .supervisor(declaration.intake());
     (tree, to)
@@ -211,7 +213,7 @@ impl Declaration<'_> {
             .strategy(Strategy::OneForOne)
             .intensity(self.intensity())
             .child(source);
-        if self.config.kafka_listener.enabled && self.config.log.backend == Backend::Embedded {
+        if servers::listener_is_on(self.config) {
             intake = intake.child(self.service("kafka_listener", servers::kafka_listener));
         }
         intake.child(self.service("http", servers::http))
@@ -224,7 +226,7 @@ impl Declaration<'_> {
         inbox: Inbox<A::Message>,
         config: &ActorConfig,
         make: impl Fn(&Services, &Mailboxes) -> A + Send + Sync + 'static,
-    ) -> ChildSpec {
+    ) -> ChildSpec<A::Message> {
         let cell = Arc::clone(self.cell);
         let to = self.to.clone();
         let supervision = &self.config.supervision;
@@ -233,11 +235,7 @@ impl Declaration<'_> {
             Ok(make(services, &to))
         })
         .restart(RestartType::Permanent)
-        .backoff(config.backoff(supervision))
-        .stuck_after(config.stuck_after(supervision))
-        .drain(config.drain(supervision))
-        .batch(config.batch())
-        .attempts(config.attempts)
+        .settings(settings(config, supervision))
     }
 
     /// A stage of the document path: what it gives up goes to the dead letters.
@@ -295,7 +293,6 @@ impl Declaration<'_> {
         })
         .restart(RestartType::Permanent)
         .backoff(supervision.backoff())
-        .stuck_after(supervision.stuck_after())
         .drain(supervision.drain())
     }
 }
