@@ -1,4 +1,5 @@
 //! The stores: one trait per need, one folder per backend.
 
 pub mod documents;
+pub mod sqlite;
 pub mod vectors;

@@ -1,0 +1,223 @@
+//! The threads that own connections: one that writes, some that read. Queues are bounded, calls have a deadline.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::{open_reader, open_writer, store_error};
+use crate::config::store::StoreConfig;
+use crate::stores::documents::StoreError;
+
+/// Tells a job's caller how its transaction ended.
+type Completion = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
+
+/// A piece of work inside the writer's transaction.
+struct WriteJob {
+    /// Rows it writes, for the bound on one transaction.
+    rows: usize,
+    /// Gets the connection inside the transaction, or why there is none.
+    run: Box<dyn FnOnce(Result<&mut Connection, StoreError>) -> Completion + Send>,
+}
+
+type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
+
+/// What runs the jobs.
+pub(super) struct Workers {
+    path: PathBuf,
+    call_timeout: Duration,
+    /// `None` only while dropping.
+    writer: Option<mpsc::Sender<WriteJob>>,
+    /// `None` only while dropping.
+    readers: Option<mpsc::Sender<ReadJob>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Opens all connections and starts their threads.
+    pub(super) fn start(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
+        let busy_timeout = Duration::from_millis(config.busy_timeout_ms);
+        let (writer, jobs) = mpsc::channel(config.queue_capacity);
+        let connection = open_writer(path, busy_timeout)?;
+        let (file, max_rows) = (path.to_owned(), config.max_batch_rows);
+        let mut threads = vec![spawn("sqlite-writer", move || write_jobs(connection, jobs, &file, max_rows))?];
+        let (readers, jobs) = mpsc::channel(config.queue_capacity);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for index in 0..config.readers {
+            let connection = open_reader(path, busy_timeout)?;
+            let jobs = Arc::clone(&jobs);
+            threads.push(spawn(&format!("sqlite-reader-{index}"), move || read_jobs(&connection, &jobs))?);
+        }
+        let call_timeout = Duration::from_millis(config.call_timeout_ms);
+        Ok(Self { path: path.to_owned(), call_timeout, writer: Some(writer), readers: Some(readers), threads })
+    }
+
+    /// Runs `work` in a transaction, maybe together with others; resolved means durable. An error of `work` undoes
+    /// what `work` did and nothing else.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        rows: usize,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let path = self.path.clone();
+        let run = Box::new(move |connection: Result<&mut Connection, StoreError>| -> Completion {
+            let result = connection
+                .and_then(|connection| in_savepoint(connection, work).map_err(|error| store_error(&error, &path)));
+            Box::new(move |committed: &Result<(), StoreError>| {
+                // The caller may have gone; then nobody wants to know.
+                let _ = reply.send(match committed {
+                    Ok(()) => result,
+                    Err(error) => result.and(Err(error.clone())),
+                });
+            })
+        });
+        let Some(writer) = &self.writer else { return Err(gone()) };
+        let call = async {
+            writer.send(WriteJob { rows, run }).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        };
+        self.in_time(call).await
+    }
+
+    /// Runs `work` on a reading connection.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let path = self.path.clone();
+        let job: ReadJob = Box::new(move |connection| {
+            let _ = reply.send(work(connection).map_err(|error| store_error(&error, &path)));
+        });
+        let Some(readers) = &self.readers else { return Err(gone()) };
+        let call = async {
+            readers.send(job).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        };
+        self.in_time(call).await
+    }
+
+    /// Starts `work` on a reading connection without waiting for it; for streams, which have their own bound.
+    pub(super) async fn start_read(&self, work: impl FnOnce(&Connection) + Send + 'static) -> Result<(), StoreError> {
+        let Some(readers) = &self.readers else { return Err(gone()) };
+        self.in_time(async { readers.send(Box::new(work)).await.map_err(|_| gone()) }).await
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::time::timeout(self.call_timeout, call).await.unwrap_or_else(|_| {
+            let millis = self.call_timeout.as_millis();
+            Err(StoreError::Unavailable(format!("{}: no answer within {millis} ms", self.path.display())))
+        })
+    }
+}
+
+impl Drop for Workers {
+    /// Lets the threads finish what is queued and closes the connections.
+    fn drop(&mut self) {
+        self.writer = None;
+        self.readers = None;
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing left to close.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::Unavailable("the store's thread gave up this call, see the log".to_owned())
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| StoreError::Unavailable(format!("can't start thread {name}: {error}")))
+}
+
+fn in_savepoint<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let savepoint = connection.savepoint()?;
+    let result = work(&savepoint)?;
+    savepoint.commit()?;
+    Ok(result)
+}
+
+/// The writer's loop: what is waiting shares one transaction and one sync.
+fn write_jobs(mut connection: Connection, mut jobs: mpsc::Receiver<WriteJob>, path: &Path, max_rows: usize) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut rows = first.rows;
+        let mut batch = vec![first];
+        while rows < max_rows
+            && let Ok(next) = jobs.try_recv()
+        {
+            rows += next.rows;
+            batch.push(next);
+        }
+        let mut completions = Vec::with_capacity(batch.len());
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_batch(&mut connection, batch, &mut completions, path)));
+        roll_back(&connection);
+        let Ok(committed) = outcome else {
+            // Callers see their replies dropped and try again.
+            tracing::error!(store = "sqlite", "a write panicked");
+            continue;
+        };
+        for completion in completions {
+            completion(&committed);
+        }
+    }
+}
+
+fn run_batch(
+    connection: &mut Connection,
+    batch: Vec<WriteJob>,
+    completions: &mut Vec<Completion>,
+    path: &Path,
+) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| store_error(&error, path);
+    let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(failed);
+    for job in batch {
+        // A full disk ends the transaction from within: nothing may be written outside of one.
+        let usable = match &begun {
+            Ok(()) if connection.is_autocommit() => {
+                Err(StoreError::Unavailable(format!("{}: the transaction was lost", path.display())))
+            }
+            Ok(()) => Ok(&mut *connection),
+            Err(error) => Err(error.clone()),
+        };
+        completions.push((job.run)(usable));
+    }
+    begun?;
+    connection.execute_batch("COMMIT").map_err(failed)
+}
+
+/// Ends a transaction that was left open by a failure.
+fn roll_back(connection: &Connection) {
+    if !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        tracing::error!(store = "sqlite", %error, "roll back failed");
+    }
+}
+
+/// A reader's loop.
+fn read_jobs(connection: &Connection, jobs: &Mutex<mpsc::Receiver<ReadJob>>) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(job) = job else { return };
+        if catch_unwind(AssertUnwindSafe(|| job(connection))).is_err() {
+            tracing::error!(store = "sqlite", "a read panicked");
+        }
+    }
+}
