@@ -15,8 +15,6 @@ pub struct DaemonConfig {
     /// it is not there. Relative to the working directory. The variable `TIDEMILL_DATA_DIR` sets it too. One daemon per
     /// directory.
     pub data_dir: PathBuf,
-    /// Directory of the encoder's files, filled by `make model`. Relative to the working directory.
-    pub models_dir: PathBuf,
     /// Seconds between looks at the configuration files for changes, 1 to 3600; 0 turns watching off, SIGHUP and
     /// `POST /v1/config/reload` still reload. The default of one second costs one `stat` per file.
     pub config_poll_seconds: u64,
@@ -24,7 +22,7 @@ pub struct DaemonConfig {
 
 impl Default for DaemonConfig {
     fn default() -> Self {
-        Self { data_dir: "data".into(), models_dir: "models".into(), config_poll_seconds: 1 }
+        Self { data_dir: "data".into(), config_poll_seconds: 1 }
     }
 }
 
@@ -33,7 +31,6 @@ impl DaemonConfig {
     pub fn validate(&self, problems: &mut Problems) {
         let path_set = |path: &PathBuf| !path.as_os_str().is_empty();
         problems.require(path_set(&self.data_dir), "data_dir", "\"\"", "a path");
-        problems.require(path_set(&self.models_dir), "models_dir", "\"\"", "a path");
         problems.range("config_poll_seconds", self.config_poll_seconds, 0, 3600);
     }
 }

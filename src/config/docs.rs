@@ -48,7 +48,11 @@ pub fn manual() -> String {
         match line {
             Line::Table { path } => {
                 let doc = Node::at(&path).map(Node::doc).unwrap_or_default();
-                let _ = write!(out, "\n## `[{}]`\n\n{doc}\n\n| key | takes | default | |\n|---|---|---|---|\n", path.join("."));
+                let _ = write!(
+                    out,
+                    "\n## `[{}]`\n\n{doc}\n\n| key | takes | default | |\n|---|---|---|---|\n",
+                    path.join(".")
+                );
             }
             Line::Key { path, value } => manual_row(&mut out, &path, &format!("`{value}`")),
             Line::Unset { path } => manual_row(&mut out, &path, "not set"),

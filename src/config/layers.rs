@@ -136,7 +136,8 @@ fn typed(mut values: Value, origins: &Origins, findings: &mut Vec<Finding>) -> C
         let key = keys.join(".");
         let Some(value) = layer::take(&mut values, &keys) else {
             // Nothing left to take out: say what serde says, so that the loop ends.
-            findings.push(Finding::Unreadable { origin: origins.of(&key), reason: format!("{key}: {}", error.inner()) });
+            findings
+                .push(Finding::Unreadable { origin: origins.of(&key), reason: format!("{key}: {}", error.inner()) });
             return Config::default();
         };
         let allowed = match Node::at(&keys).map(Node::allowed) {

@@ -52,7 +52,8 @@ impl<'a> Node<'a> {
     pub fn child(self, key: &str) -> Option<Self> {
         let alternatives = self.alternatives();
         let declared = alternatives.iter().find_map(|node| node.0.get("properties")?.get(key));
-        let free = || alternatives.iter().find_map(|node| node.0.get("additionalProperties").filter(|it| it.is_object()));
+        let free =
+            || alternatives.iter().find_map(|node| node.0.get("additionalProperties").filter(|it| it.is_object()));
         declared.or_else(free).map(Node)
     }
 
@@ -175,11 +176,12 @@ impl<'a> Node<'a> {
 
     fn integer_in_words(self) -> String {
         let low = self.0.get("minimum").and_then(Value::as_i64);
-        let high = self.0.get("maximum").and_then(Value::as_i64).or(match self.0.get("format").and_then(Value::as_str) {
-            Some("uint32") => Some(i64::from(u32::MAX)),
-            Some("int32") => Some(i64::from(i32::MAX)),
-            _ => None,
-        });
+        let high =
+            self.0.get("maximum").and_then(Value::as_i64).or(match self.0.get("format").and_then(Value::as_str) {
+                Some("uint32") => Some(i64::from(u32::MAX)),
+                Some("int32") => Some(i64::from(i32::MAX)),
+                _ => None,
+            });
         match (low, high) {
             (Some(low), Some(high)) => format!("an integer from {low} to {high}"),
             (Some(low), None) => format!("an integer of {low} or more"),

@@ -38,7 +38,8 @@ mod tests {
 
     #[test]
     fn distance_counts_slips() {
-        let cases = [("", "", 0), ("abc", "abc", 0), ("abc", "acb", 1), ("abc", "ab", 1), ("abc", "xyz", 3), ("", "ab", 2)];
+        let cases =
+            [("", "", 0), ("abc", "abc", 0), ("abc", "acb", 1), ("abc", "ab", 1), ("abc", "xyz", 3), ("", "ab", 2)];
         for (left, right, expected) in cases {
             assert_eq!(distance(left, right), expected, "{left} {right}");
         }

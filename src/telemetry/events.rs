@@ -172,7 +172,15 @@ mod tests {
         let handle = prometheus::install().unwrap();
         let correlation_id = CorrelationId::parse("c-1").unwrap();
         let (code, error) = (ErrorCode::Panicked, "boom");
-        DocumentDeadLettered { id: "d", stage: "event-test", code, error, attempts: 3, correlation_id: &correlation_id }.emit();
+        DocumentDeadLettered {
+            id: "d",
+            stage: "event-test",
+            code,
+            error,
+            attempts: 3,
+            correlation_id: &correlation_id,
+        }
+        .emit();
         let line = "tidemill_dead_letters_total{stage=\"event-test\",code=\"TM0019\"} 1";
         assert!(handle.render().contains(line), "{}", handle.render());
     }

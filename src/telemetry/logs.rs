@@ -53,7 +53,10 @@ pub fn install(config: &LoggingConfig) -> Result<LogLevel, LogsError> {
 ///
 /// # Errors
 /// If the level is invalid.
-pub fn subscriber<W>(config: &LoggingConfig, writer: W) -> Result<(impl tracing::Subscriber + Send + Sync, LogLevel), LogsError>
+pub fn subscriber<W>(
+    config: &LoggingConfig,
+    writer: W,
+) -> Result<(impl tracing::Subscriber + Send + Sync, LogLevel), LogsError>
 where
     W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -66,7 +69,9 @@ where
             .with_span_list(false)
             .with_writer(writer)
             .boxed(),
-        LogFormat::Pretty => fmt::layer().event_format(OneLine).with_ansi(colored(config.color)).with_writer(writer).boxed(),
+        LogFormat::Pretty => {
+            fmt::layer().event_format(OneLine).with_ansi(colored(config.color)).with_writer(writer).boxed()
+        }
     };
     Ok((tracing_subscriber::registry().with(filter).with(lines), LogLevel(handle)))
 }

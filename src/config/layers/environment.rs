@@ -59,7 +59,8 @@ fn spelled_as_declared(path: Vec<String>) -> Vec<String> {
     let mut node = Some(Node::root());
     path.into_iter()
         .map(|given| {
-            let key = node.and_then(|node| node.declared_key(&given)).map_or_else(|| given.to_lowercase(), str::to_owned);
+            let key =
+                node.and_then(|node| node.declared_key(&given)).map_or_else(|| given.to_lowercase(), str::to_owned);
             node = node.and_then(|node| node.child(&key));
             key
         })
@@ -76,9 +77,12 @@ fn parse(node: Node<'_>, text: &str) -> Value {
     let parsed = toml::from_str::<toml::Table>(&format!("value = {}", text.trim())).ok();
     match parsed.and_then(|mut table| if table.len() == 1 { table.remove("value") } else { None }) {
         Some(value) => super::file::to_json(value),
-        None if types.contains(&"array") => {
-            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| Value::String(item.to_owned())).collect()
-        }
+        None if types.contains(&"array") => text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(|item| Value::String(item.to_owned()))
+            .collect(),
         None => Value::String(text.to_owned()),
     }
 }

@@ -69,6 +69,8 @@ pub fn to_json(value: toml::Value) -> Value {
         toml::Value::Boolean(truth) => truth.into(),
         toml::Value::Datetime(time) => Value::String(time.to_string()),
         toml::Value::Array(items) => items.into_iter().map(to_json).collect(),
-        toml::Value::Table(table) => Value::Object(table.into_iter().map(|(key, value)| (key, to_json(value))).collect()),
+        toml::Value::Table(table) => {
+            Value::Object(table.into_iter().map(|(key, value)| (key, to_json(value))).collect())
+        }
     }
 }

@@ -1,0 +1,85 @@
+//! `tidemill analyze`.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, ClientError, block_on};
+use super::daemon_seam;
+use super::exit::Exit;
+use super::options::{ConfigOptions, DaemonOptions};
+use super::{input, output};
+
+/// Print sentiment, category and entities of a text, by the running daemon, else by the models themselves. Nothing is
+/// stored.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: tidemill analyze 'Acme beats earnings estimates, $ACME up 12%'")]
+pub struct Analyze {
+    /// The text, or - for the lines of standard input.
+    text: String,
+    /// Print one JSON array.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: DaemonOptions,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    results: Vec<Value>,
+}
+
+impl Analyze {
+    /// Analyzes and prints.
+    ///
+    /// # Errors
+    /// If there is no text, or neither daemon nor models.
+    pub fn execute(self, config: &ConfigOptions) -> anyhow::Result<Exit> {
+        let config = config.load()?.config;
+        let texts = input::texts(&self.text)?;
+        let client = Client::new(&self.daemon, &config)?;
+        let results = match block_on(async { Ok(ask(&client, &texts).await) })? {
+            Err(error) if error.is_away() && self.daemon.url.is_none() => daemon_seam::analyze(&config, &texts)?,
+            answer => answer?,
+        };
+        if self.json {
+            output::json(&results)?;
+            return Ok(Exit::Done);
+        }
+        for (text, result) in texts.iter().zip(&results) {
+            output::line(describe(text, result))?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Texts in one request.
+const CHUNK: usize = 64;
+
+async fn ask(client: &Client, texts: &[String]) -> Result<Vec<Value>, ClientError> {
+    let mut results = Vec::with_capacity(texts.len());
+    for chunk in texts.chunks(CHUNK) {
+        let answer: Answer = client.post(&["v1", "analyze"], &json!({ "texts": chunk })).await?;
+        results.extend(answer.results);
+    }
+    Ok(results)
+}
+
+fn describe(text: &str, result: &Value) -> String {
+    let sentiment = &result["sentiment"];
+    let word = |value: &Value| output::clip(value.as_str().unwrap_or("-"), 40);
+    let mut out = format!(
+        "{} ({:+.3}) · {} · {}",
+        word(&sentiment["label"]),
+        sentiment["score"].as_f64().unwrap_or_default(),
+        word(&result["category"]["label"]),
+        output::clip(text, 100),
+    );
+    for entity in result["entities"].as_array().into_iter().flatten() {
+        out.push_str(&format!("\n  {:<8} {}", word(&entity["type"]), word(&entity["text"])));
+        if let Some(symbol) = entity["symbol"].as_str() {
+            out.push_str(&format!(" → {}", output::clip(symbol, 32)));
+        }
+    }
+    out
+}

@@ -1,0 +1,248 @@
+//! `tidemill dlq`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, ClientError, block_on};
+use super::exit::Exit;
+use super::options::{ConfigOptions, DaemonOptions};
+use super::output;
+
+/// The API's path.
+const PATH: [&str; 2] = ["v1", "dead-letters"];
+
+/// List, show, replay and purge dead letters.
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// List dead letters, newest first.
+    #[command(after_help = "Example: tidemill dlq ls --code TM0005 --limit 20")]
+    Ls(List),
+    /// Show one dead letter with its error, history and original bytes.
+    #[command(after_help = "Example: tidemill dlq show 0b6f3c2e-...")]
+    Show(One),
+    /// Send the original records of dead letters through the pipeline again.
+    #[command(after_help = "Example: tidemill dlq replay --all")]
+    Replay(Replay),
+    /// Delete dead letters: those named, else all.
+    #[command(after_help = "Example: tidemill dlq purge 0b6f3c2e-...")]
+    Purge(Purge),
+}
+
+/// Which to list.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those of this stage.
+    #[arg(long)]
+    stage: Option<String>,
+    /// Only those with this error code.
+    #[arg(long)]
+    code: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: DaemonOptions,
+}
+
+/// Which to show.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Id of the dead letter.
+    id: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: DaemonOptions,
+}
+
+/// Which to replay.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Ids of dead letters.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<String>,
+    /// All that were not replayed yet.
+    #[arg(long)]
+    all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: DaemonOptions,
+}
+
+/// Which to delete.
+#[derive(Debug, Args)]
+pub struct Purge {
+    /// Ids of dead letters; none means all.
+    ids: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: DaemonOptions,
+}
+
+/// What is done with dead letters.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Replay,
+    Purge,
+}
+
+impl Action {
+    /// The word for it once it is done, and the answer's field.
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Replay => "replayed",
+            Self::Purge => "purged",
+        }
+    }
+}
+
+impl Dlq {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// If the daemon is away or refuses.
+    pub fn execute(self, config: &ConfigOptions) -> anyhow::Result<Exit> {
+        let config = config.load()?.config;
+        match self {
+            Self::Ls(command) => command.execute(&Client::new(&command.daemon, &config)?),
+            Self::Show(command) => command.execute(&Client::new(&command.daemon, &config)?),
+            Self::Replay(command) => {
+                let client = Client::new(&command.daemon, &config)?;
+                let all =
+                    block_on(async { if command.all { Ok(Some(replay_all(&client).await?)) } else { Ok(None) } })?;
+                match all {
+                    Some(answer) => report(Action::Replay, &answer, command.json),
+                    None => each(Action::Replay, &client, &command.ids, command.json),
+                }
+            }
+            Self::Purge(command) => {
+                let client = Client::new(&command.daemon, &config)?;
+                if command.ids.is_empty() {
+                    let answer: Value = block_on(async { Ok(client.delete(&PATH).await?) })?;
+                    return report(Action::Purge, &answer, command.json);
+                }
+                each(Action::Purge, &client, &command.ids, command.json)
+            }
+        }
+    }
+}
+
+impl List {
+    fn execute(&self, client: &Client) -> anyhow::Result<Exit> {
+        let items = block_on(async { Ok(self.pages(client).await?) })?;
+        if self.json {
+            output::json(&json!({ "items": items }))?;
+            return Ok(Exit::Done);
+        }
+        if items.is_empty() {
+            output::note("no dead letters");
+            return Ok(Exit::Done);
+        }
+        let columns = ["id", "dead_at", "stage", "code", "attempts", "error"];
+        let rows: Vec<Vec<String>> =
+            items.iter().map(|item| columns.iter().map(|name| cell(&item[*name])).collect()).collect();
+        output::line(output::table(&columns, &rows))?;
+        Ok(Exit::Done)
+    }
+
+    async fn pages(&self, client: &Client) -> Result<Vec<Value>, ClientError> {
+        let mut items: Vec<Value> = Vec::new();
+        let mut cursor: Option<String> = None;
+        while items.len() < self.limit {
+            let mut query = vec![("limit", (self.limit - items.len()).min(1000).to_string())];
+            for (name, value) in [("stage", &self.stage), ("code", &self.code), ("cursor", &cursor)] {
+                query.extend(value.clone().map(|value| (name, value)));
+            }
+            let mut page: Value = client.get(&PATH, &query).await?;
+            let found = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            let ended = found.is_empty();
+            items.extend(found);
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if ended || cursor.is_none() {
+                break;
+            }
+        }
+        Ok(items)
+    }
+}
+
+impl One {
+    fn execute(&self, client: &Client) -> anyhow::Result<Exit> {
+        let letter: Map<String, Value> = block_on(async { Ok(client.get(&[PATH[0], PATH[1], &self.id], &[]).await?) })?;
+        if self.json {
+            output::json(&letter)?;
+            return Ok(Exit::Done);
+        }
+        for (name, value) in &letter {
+            match value {
+                Value::Array(items) => {
+                    output::line(format_args!("{name}:"))?;
+                    for item in items {
+                        output::line(format_args!("  {}", cell(item)))?;
+                    }
+                }
+                other => output::line(format_args!("{name}: {}", cell(other)))?,
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+async fn replay_all(client: &Client) -> Result<Value, ClientError> {
+    client.post(&["v1", "dead-letters", "replay"], &json!({})).await
+}
+
+/// Does one thing to each of the ids; goes on after those that are not there.
+fn each(action: Action, client: &Client, ids: &[String], as_json: bool) -> anyhow::Result<Exit> {
+    let (mut good, mut missing) = (Vec::new(), Vec::new());
+    for id in ids {
+        let outcome: Result<Value, ClientError> = block_on(async {
+            Ok(match action {
+                Action::Purge => client.delete(&[PATH[0], PATH[1], id]).await,
+                Action::Replay => client.post(&[PATH[0], PATH[1], id, "replay"], &json!({})).await,
+            })
+        })?;
+        match outcome {
+            Ok(_) => good.push(id),
+            Err(ClientError::Refused { status: 404, .. }) => missing.push(id),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let done = action.done();
+    if as_json {
+        output::json(&json!({ done: good, "missing": missing }))?;
+    } else {
+        output::line(format_args!("{done} {}", good.len()))?;
+        missing.iter().for_each(|id| output::note(format_args!("there is no dead letter {}", output::clip(id, 60))));
+    }
+    Ok(if missing.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn report(action: Action, answer: &Value, as_json: bool) -> anyhow::Result<Exit> {
+    let done = action.done();
+    if as_json {
+        output::json(answer)?;
+    } else {
+        output::line(format_args!(
+            "{done} {}",
+            answer[done].as_u64().map_or_else(|| cell(answer), |count| count.to_string())
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => output::clip(text, 2000),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}

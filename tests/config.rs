@@ -1,0 +1,259 @@
+//! Configuration: layers, exact errors, reload, and that the generated pages are current.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use tidemill::config::error::{ConfigError, Origin};
+use tidemill::config::layers::Sources;
+use tidemill::config::reload::{Reloader, Trigger};
+use tidemill::config::{Config, docs, schema};
+
+/// A directory with one configuration file.
+struct Fixture {
+    directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new(text: &str) -> Self {
+        let fixture = Self { directory: tempfile::tempdir().unwrap() };
+        fixture.write("a.toml", text);
+        fixture
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn sources(&self) -> Sources {
+        Sources { files: vec![self.directory.path().join("a.toml")], ..Sources::default() }
+    }
+}
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn findings(sources: &Sources) -> Vec<String> {
+    let ConfigError(findings) = sources.load().unwrap_err();
+    findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn nothing_set_gives_the_defaults() {
+    assert_eq!(Sources::default().load().unwrap().config, Config::default());
+}
+
+#[test]
+fn later_layer_wins_key_by_key() {
+    let fixture = Fixture::new("[logging]\nlevel = \"warn\"\nformat = \"json\"\n[daemon]\ndata_dir = \"one\"\n");
+    let second = fixture.write("b.toml", "[daemon]\ndata_dir = \"two\"\nconfig_poll_seconds = 7\n");
+    let mut sources = fixture.sources();
+    sources.files.push(second.clone());
+    sources.environment =
+        environment(&[("TIDEMILL__LOGGING__LEVEL", "debug"), ("TIDEMILL__DAEMON__CONFIG_POLL_SECONDS", "8")]);
+    sources.sets = vec!["daemon.config_poll_seconds=9".to_owned()];
+    let loaded = sources.load().unwrap();
+    assert_eq!(loaded.config.logging.level, "debug");
+    assert_eq!(serde_json::to_value(loaded.config.logging.format).unwrap(), "json");
+    assert_eq!(loaded.config.daemon.data_dir, Path::new("two"));
+    assert_eq!(loaded.config.daemon.config_poll_seconds, 9);
+    assert_eq!(loaded.origin("daemon.data_dir"), Origin::File { path: second, line: Some(2) });
+    assert_eq!(loaded.origin("logging.level"), Origin::Environment("TIDEMILL__LOGGING__LEVEL".to_owned()));
+    assert_eq!(
+        loaded.origin("daemon.config_poll_seconds"),
+        Origin::Flag("--set daemon.config_poll_seconds".to_owned())
+    );
+    assert_eq!(loaded.origin("faults.enabled"), Origin::Default);
+}
+
+#[test]
+fn data_dir_variable_is_over_files_and_under_its_long_name() {
+    let mut sources = Fixture::new("[daemon]\ndata_dir = \"file\"\n").sources();
+    sources.environment = environment(&[("TIDEMILL_DATA_DIR", "short")]);
+    // The fixture's directory is gone by now: only the environment is left to read.
+    sources.files.clear();
+    assert_eq!(sources.load().unwrap().config.daemon.data_dir, Path::new("short"));
+    sources.environment.extend(environment(&[("TIDEMILL__DAEMON__DATA_DIR", "long")]));
+    assert_eq!(sources.load().unwrap().config.daemon.data_dir, Path::new("long"));
+}
+
+#[test]
+fn every_problem_of_every_layer_is_reported_at_once() {
+    let fixture = Fixture::new(concat!(
+        "[logging]\nlevle = \"info\"\nformat = \"xml\"\n",
+        "[daemon]\nconfig_poll_seconds = \"often\"\n[http2]\nx = 1\n[faults]\nenabled = 3\npoison_marker = \"\"\n",
+    ));
+    let mut sources = fixture.sources();
+    sources.environment = environment(&[("TIDEMILL__LOGGING__COLR", "never"), ("TIDEMILL__LOGGING__LEVEL", "a=b=c")]);
+    sources.sets = vec!["daemon.data_dir".to_owned(), "logging.color=sometimes".to_owned()];
+    let file = fixture.directory.path().join("a.toml").display().to_string();
+    let mut found = findings(&sources);
+    found.sort();
+    let mut expected = vec![
+        format!("{file}:2: unknown key logging.levle; did you mean logging.level?"),
+        format!("{file}:3: logging.format = \"xml\" is not allowed; allowed: \"json\", \"pretty\""),
+        format!("{file}:5: daemon.config_poll_seconds = \"often\" is not allowed; allowed: an integer of 0 or more"),
+        format!("{file}:6: unknown key http2; did you mean http?"),
+        format!("{file}:9: faults.enabled = 3 is not allowed; allowed: true or false"),
+        format!("{file}:10: faults.poison_marker = \"\" is not allowed; allowed: a text that is not empty"),
+        "environment TIDEMILL__LOGGING__COLR: unknown key logging.colr; did you mean logging.color?".to_owned(),
+        "environment TIDEMILL__LOGGING__LEVEL: logging.level = \"a=b=c\" is not allowed; allowed: error, warn, info, debug or \
+         trace, or directives such as \"info,tidemill::kafka=debug\""
+            .to_owned(),
+        "flag --set daemon.data_dir: needs the form section.key=value".to_owned(),
+        "flag --set logging.color: logging.color = \"sometimes\" is not allowed; allowed: \"auto\", \"always\", \"never\"".to_owned(),
+    ];
+    if !Config::SECTIONS.contains(&"http") {
+        expected[3] = format!("{file}:6: unknown key http2");
+    }
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn out_of_range_value_names_its_line_and_range() {
+    let fixture = Fixture::new("# comment\n[daemon]\nconfig_poll_seconds = 99999\n");
+    let file = fixture.directory.path().join("a.toml").display().to_string();
+    let expected = format!("{file}:3: daemon.config_poll_seconds = 99999 is not allowed; allowed: 0 to 3600");
+    assert_eq!(findings(&fixture.sources()), [expected]);
+}
+
+#[test]
+fn broken_toml_names_its_line() {
+    let fixture = Fixture::new("[daemon]\ndata_dir = \"a\"\nlevel = = 3\n");
+    let found = findings(&fixture.sources());
+    let [only] = found.as_slice() else { panic!("{found:?}") };
+    assert!(only.contains("a.toml:3: not valid TOML"), "{only}");
+}
+
+#[test]
+fn missing_file_is_an_error() {
+    let sources = Sources { files: vec!["/nonexistent/tidemill.toml".into()], ..Sources::default() };
+    let found = findings(&sources);
+    assert!(found[0].starts_with("/nonexistent/tidemill.toml: can't read the file"), "{found:?}");
+}
+
+#[test]
+fn table_where_a_value_belongs_is_a_wrong_type() {
+    let fixture = Fixture::new("[logging.level]\na = 1\n[faults]\nenabled = nan\n");
+    let found = findings(&fixture.sources());
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found.iter().any(|it| it.contains(":1: logging.level = {\"a\":1} is not allowed; allowed: text")),
+        "{found:?}"
+    );
+    assert!(found.iter().any(|it| it.contains(":4: faults.enabled = \"nan\" is not allowed")), "{found:?}");
+}
+
+#[test]
+fn value_where_a_section_belongs_is_a_wrong_type() {
+    let found = findings(&Fixture::new("logging = 3\n").sources_leaked());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains(":1: logging = 3 is not allowed; allowed: a table"), "{found:?}");
+}
+
+impl Fixture {
+    /// The sources, with the directory kept for the rest of the process.
+    fn sources_leaked(self) -> Sources {
+        let sources = self.sources();
+        let _ = self.directory.keep();
+        sources
+    }
+}
+
+#[test]
+fn reload_applies_what_is_live_and_keeps_the_rest() {
+    let fixture = Fixture::new("[logging]\nlevel = \"info\"\n[daemon]\ndata_dir = \"old\"\n");
+    let sources = fixture.sources();
+    let loaded = sources.load().unwrap();
+    let reloader = Reloader::new(sources, loaded);
+    let mut follower = reloader.subscribe();
+    fixture.write("a.toml", "[logging]\nlevel = \"debug\"\n[daemon]\ndata_dir = \"new\"\n");
+    let report = reloader.reload(Trigger::Api);
+    assert_eq!(report.applied, ["logging.level"]);
+    assert_eq!(report.needs_restart, ["daemon.data_dir"]);
+    assert!(report.errors.is_empty());
+    assert!(follower.has_changed().unwrap());
+    assert_eq!(follower.borrow_and_update().logging.level, "debug");
+    assert_eq!(reloader.current().daemon.data_dir, Path::new("old"), "a key that needs a restart keeps its value");
+    // The waiting key is reported again until the restart, the applied one is not.
+    let again = reloader.reload(Trigger::Api);
+    assert!(again.applied.is_empty());
+    assert_eq!(again.needs_restart, ["daemon.data_dir"]);
+    assert!(!follower.has_changed().unwrap(), "nothing applied, nobody woken");
+    // Taking a key out of the file brings its default back.
+    fixture.write("a.toml", "[daemon]\ndata_dir = \"old\"\n");
+    assert_eq!(reloader.reload(Trigger::Api).applied, ["logging.level"]);
+    assert_eq!(reloader.current().logging.level, "info");
+}
+
+#[test]
+fn reload_keeps_the_old_settings_when_the_new_are_invalid() {
+    let fixture = Fixture::new("[logging]\nlevel = \"warn\"\n");
+    let sources = fixture.sources();
+    let loaded = sources.load().unwrap();
+    let reloader = Reloader::new(sources, loaded);
+    fixture.write("a.toml", "[logging]\nlevel = \"debug\"\ncolor = \"mauve\"\n");
+    let report = reloader.reload(Trigger::File);
+    assert_eq!((report.applied.len(), report.needs_restart.len(), report.errors.len()), (0, 0, 1));
+    let json = serde_json::to_value(&report).unwrap();
+    assert!(json["errors"][0].as_str().unwrap().contains("logging.color"), "{json}");
+    assert_eq!(reloader.current().logging.level, "warn");
+}
+
+#[tokio::test]
+async fn changed_file_is_noticed_and_applied() {
+    let fixture = Fixture::new("[logging]\nlevel = \"info\"\n");
+    let sources = fixture.sources();
+    let loaded = sources.load().unwrap();
+    let reloader = std::sync::Arc::new(Reloader::new(sources, loaded));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut follower = reloader.subscribe();
+    let watching = tokio::spawn(tidemill::config::reload::watch(std::sync::Arc::clone(&reloader), stop.clone()));
+    // The watch's first look may come before or after this write; both see it as a change by its size.
+    tokio::task::yield_now().await;
+    fixture.write("a.toml", "[logging]\nlevel = \"debug,tidemill=trace\"\n");
+    let deadline = std::time::Duration::from_secs(20);
+    tokio::time::timeout(deadline, follower.changed()).await.unwrap().unwrap();
+    assert_eq!(reloader.current().logging.level, "debug,tidemill=trace");
+    stop.cancel();
+    tokio::time::timeout(deadline, watching).await.unwrap().unwrap();
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn generated_pages_are_current() {
+    let pages = [
+        ("docs/configuration.md", docs::manual()),
+        ("docs/errors.md", tidemill::cli::explain_error::manual()),
+        ("config/default.toml", docs::default_file()),
+    ];
+    for (path, generated) in pages {
+        let committed = std::fs::read_to_string(root().join(path)).unwrap();
+        assert!(committed == generated, "{path} is out of date; run: make docs");
+    }
+}
+
+#[test]
+fn shipped_files_are_valid() {
+    for name in ["config/default.toml", "config/production.toml"] {
+        let sources = Sources { files: vec![root().join(name)], ..Sources::default() };
+        let loaded = sources.load().unwrap_or_else(|error| panic!("{name}: {error}"));
+        if name == "config/default.toml" {
+            assert_eq!(loaded.config, Config::default());
+        }
+    }
+}
+
+#[test]
+fn schema_names_every_section() {
+    let properties = schema::json()["properties"].as_object().unwrap();
+    for section in Config::SECTIONS {
+        assert!(properties.contains_key(*section), "{section}");
+    }
+}
