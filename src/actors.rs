@@ -4,6 +4,7 @@
 //! [`sentiment_analyzer`] → [`sql_writer`] → [`vector_writer`] → [`publisher`]; [`dead_letters`] serves all.
 //! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
 
+pub mod check;
 pub mod compute;
 pub mod daemon;
 pub mod dead_letters;

@@ -5,7 +5,7 @@ pub mod check;
 pub mod client;
 pub mod completions;
 pub mod config;
-pub mod daemon_seam;
+pub mod local;
 pub mod dlq;
 pub mod embed;
 pub mod exit;

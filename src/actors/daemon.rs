@@ -7,15 +7,14 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::layers::{Loaded, Sources};
 use crate::config::reload::Reloader;
 use crate::supervisors::{RootExit, Topology, Tree};
-use crate::telemetry::{logs, prometheus};
+use crate::telemetry::logs::LogLevel;
+use crate::telemetry::prometheus;
 
 use super::open::{OpenError, open};
 use super::operations::DaemonOperations;
 use super::policy::options as tree_options;
-use super::sample;
 use super::services::{Live, Services};
 use super::topology::{ServicesCell, declare};
 
@@ -25,9 +24,6 @@ pub const ENDPOINTS_FILE: &str = "endpoints.json";
 /// Why the daemon could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// A setting can't be used on this machine.
-    #[error("{0}")]
-    Configuration(String),
     /// A store, model or address is not to be had.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -39,28 +35,28 @@ pub enum DaemonError {
     Escalated(String),
 }
 
-/// What to do beside running.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RunOptions {
-    /// Feed the bundled sample once the daemon is ready.
-    pub sample: bool,
-}
-
 /// The topology as declared, without opening anything.
 #[must_use]
 pub fn topology(config: &crate::config::Config) -> Topology {
     declare(config, &ServicesCell::default()).0.topology()
 }
 
-/// Runs until a signal asks to stop or the tree gives up. A second signal ends the process at once.
+/// Where the daemon on this data directory says it listens, if it runs.
+#[must_use]
+pub fn announced(data_dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(data_dir.join(ENDPOINTS_FILE)).ok()?;
+    let endpoints: serde_json::Value = serde_json::from_str(&text).ok()?;
+    endpoints["http"].as_str().map(str::to_owned)
+}
+
+/// Runs until a signal asks to stop or the tree gives up; with `sample`, feeds the bundled feed once it runs. A second
+/// signal ends the process at once.
 ///
 /// # Errors
 /// If it could not start or gave up.
-pub fn run(loaded: Loaded, sources: Sources, options: RunOptions) -> Result<(), DaemonError> {
-    let config = loaded.config.clone();
-    let log_level = logs::install(&config.logging).map_err(|error| DaemonError::Configuration(error.to_string()))?;
-    let recorder = prometheus::install().map_err(|error| DaemonError::Configuration(error.to_string()))?;
-    let reloader = Arc::new(Reloader::new(sources, loaded));
+pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result<(), DaemonError> {
+    let config = reloader.current();
+    let recorder = prometheus::install().map_err(|error| DaemonError::Start(error.to_string()))?;
     actix_rt::System::new().block_on(async move {
         let upkeep_ends = tokio_util::sync::CancellationToken::new();
         let _ends = upkeep_ends.clone().drop_guard();
@@ -76,8 +72,8 @@ pub fn run(loaded: Loaded, sources: Sources, options: RunOptions) -> Result<(), 
             .map_err(|error| DaemonError::Start(error.to_string()))?;
         let _ = services.tree.set(tree.clone());
         announce(&config.daemon.data_dir, &services);
-        if options.sample {
-            actix_rt::spawn(sample::feed(services.clone()));
+        if sample {
+            actix_rt::spawn(super::sample::feed(services.clone()));
         }
         let end = until_end(&tree, &services).await;
         let _ = std::fs::remove_file(config.daemon.data_dir.join(ENDPOINTS_FILE));

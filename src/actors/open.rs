@@ -60,9 +60,19 @@ pub enum OpenError {
     /// A model.
     #[error("{0}")]
     Model(#[from] ModelError),
-    /// The token.
-    #[error("{0}")]
-    Token(String),
+}
+
+impl OpenError {
+    /// Whether the same start may succeed later, without a change of settings.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_retriable(),
+            Self::Store(error) => error.is_retriable(),
+            Self::DataDir { .. } | Self::Socket(_) => true,
+            Self::Model(_) => false,
+        }
+    }
 }
 
 /// Opens everything the configuration asks for.
@@ -80,8 +90,7 @@ pub async fn open(
     let (encoder, sentiment) = models(config)?;
     let (log, log_faults) = open_log(config)?;
     log.ensure_topics(&config.kafka.topics.declared()).await?;
-    let documents: Arc<dyn DocumentStore> =
-        Arc::new(SqliteStore::open(&config.daemon.data_dir.join(&config.store.sqlite_path), &config.store)?);
+    let documents = open_documents(config)?;
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
     let recall = recall(config, &*documents).await?;
     let topics = &config.kafka.topics;
@@ -177,4 +186,27 @@ async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall
     let since_ms = Utc::now().timestamp_millis().saturating_sub(window_ms);
     documents.remember(since_ms, Box::new(|document| memory.remember(&document))).await?;
     Ok(Recall { memory: Arc::new(Mutex::new(memory)), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+}
+
+/// Opens the log and asks it, for checks.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn try_log(config: &Config) -> Result<(), OpenError> {
+    let _lock = lock_data_dir(&config.daemon.data_dir)?;
+    Ok(open_log(config)?.0.check().await?)
+}
+
+/// Opens the store and asks it, for checks.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn try_store(config: &Config) -> Result<(), OpenError> {
+    let _lock = lock_data_dir(&config.daemon.data_dir)?;
+    Ok(open_documents(config)?.check().await?)
+}
+
+fn open_documents(config: &Config) -> Result<Arc<dyn DocumentStore>, OpenError> {
+    let path = config.daemon.data_dir.join(&config.store.sqlite_path);
+    Ok(Arc::new(SqliteStore::open(&path, &config.store)?))
 }

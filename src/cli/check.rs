@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::daemon_seam::{self, TopologyFormat};
+use super::local::{self, TopologyFormat};
 use super::exit::Exit;
 use super::options::ConfigOptions;
 use super::output;
@@ -32,9 +32,9 @@ impl Check {
             let files: Vec<String> = sources.files.iter().map(|path| path.display().to_string()).collect();
             let files = if files.is_empty() { "defaults only".to_owned() } else { files.join(", ") };
             output::line(format_args!("configuration is valid ({files})\n"))?;
-            output::line(daemon_seam::topology(&loaded.config, TopologyFormat::Text)?)?;
+            output::line(local::topology(&loaded.config, TopologyFormat::Text)?)?;
         }
-        let services = if self.offline { Vec::new() } else { daemon_seam::check(&loaded.config)? };
+        let services = if self.offline { Vec::new() } else { local::check(&loaded.config)? };
         if self.json {
             output::json(&json!({ "files": sources.files, "config": loaded.config, "services": services }))?;
         } else if !services.is_empty() {

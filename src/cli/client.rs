@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::daemon_seam;
+use super::local;
 use super::options::DaemonOptions;
 use crate::config::Config;
 use crate::config::secret::Secret;
@@ -89,7 +89,7 @@ impl Client {
     /// # Errors
     /// If the address makes no sense or the token's file can't be read.
     pub fn new(options: &DaemonOptions, config: &Config) -> anyhow::Result<Self> {
-        let (listen, token) = daemon_seam::endpoint(config)?;
+        let (listen, token) = local::endpoint(config)?;
         let text = options.url.clone().unwrap_or_else(|| format!("http://{}", reachable(&listen)));
         let address = |reason: String| ClientError::Address { url: text.clone(), reason };
         let base = Url::parse(&text).map_err(|error| address(error.to_string()))?;

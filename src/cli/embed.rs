@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Client, ClientError, block_on};
-use super::daemon_seam;
+use super::local;
 use super::exit::Exit;
 use super::options::{ConfigOptions, DaemonOptions};
 use super::{input, output};
@@ -44,7 +44,7 @@ impl Embed {
         let texts = input::texts(&self.text)?;
         let client = Client::new(&self.daemon, &config)?;
         let vectors = match block_on(async { Ok(ask(&client, &texts).await) })? {
-            Err(error) if error.is_away() && self.daemon.url.is_none() => daemon_seam::embed(&config, &texts)?,
+            Err(error) if error.is_away() && self.daemon.url.is_none() => local::embed(&config, &texts)?,
             answer => answer?,
         };
         if self.json {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::daemon_seam::{self, RunOptions};
+use super::local::{self, RunOptions};
 use super::exit::Exit;
 use super::options::ConfigOptions;
 use crate::config::reload::Reloader;
@@ -29,6 +29,6 @@ impl Run {
         let loaded = sources.load()?;
         let log_level = logs::install(&loaded.config.logging)?;
         let reloader = Arc::new(Reloader::new(sources, loaded));
-        daemon_seam::run(RunOptions { reloader, log_level, sample: self.sample })
+        local::run(RunOptions { reloader, log_level, sample: self.sample })
     }
 }

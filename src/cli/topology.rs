@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::daemon_seam::{self, TopologyFormat};
+use super::local::{self, TopologyFormat};
 use super::exit::Exit;
 use super::options::ConfigOptions;
 use super::output;
@@ -27,7 +27,7 @@ impl Topology {
     pub fn execute(self, config: &ConfigOptions) -> anyhow::Result<Exit> {
         let loaded = config.load()?;
         let format = if self.json { TopologyFormat::Json } else { self.format };
-        output::line(daemon_seam::topology(&loaded.config, format)?.trim_end())?;
+        output::line(local::topology(&loaded.config, format)?.trim_end())?;
         Ok(Exit::Done)
     }
 }

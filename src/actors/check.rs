@@ -1,0 +1,26 @@
+//! `tidemill check`: tries what the daemon would open, and lets go of it again.
+
+use crate::config::Config;
+use crate::web::state::Dependency;
+
+use super::open;
+use super::servers::Sockets;
+
+/// Tries every service the configuration names. Where a daemon runs already, its lock and ports are the ones in use.
+pub async fn services(config: &Config) -> Vec<Dependency> {
+    let running = super::daemon::announced(&config.daemon.data_dir);
+    let mut found = vec![of("models", open::models(config).map(|(encoder, _)| encoder.info().model.to_string()))];
+    if let Some(address) = running {
+        found.push(of::<String>("daemon", Ok(format!("runs at http://{address}/ and holds the data directory"))));
+        return found;
+    }
+    found.push(of("addresses", Sockets::bind(config).map(|_| "are free".to_owned())));
+    found.push(of("log", open::try_log(config).await.map(|()| "answers".to_owned())));
+    found.push(of("store", open::try_store(config).await.map(|()| "answers".to_owned())));
+    found
+}
+
+fn of<E: std::fmt::Display>(name: &str, answer: Result<String, E>) -> Dependency {
+    let healthy = answer.is_ok();
+    Dependency { name: name.to_owned(), healthy, detail: answer.unwrap_or_else(|error| error.to_string()) }
+}
