@@ -16,7 +16,6 @@ pub mod housekeeper;
 pub mod open;
 pub mod operations;
 pub mod poison;
-pub mod policy;
 pub mod publisher;
 pub mod reloader;
 pub mod sample;

@@ -83,6 +83,4 @@ pub mod secret;
 pub mod sentiment;
 pub mod store;
 pub mod suggest;
-pub mod actors;
-pub mod problem;
 pub mod supervision;

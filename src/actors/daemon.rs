@@ -14,7 +14,6 @@ use crate::telemetry::prometheus;
 
 use super::open::{OpenError, open};
 use super::operations::DaemonOperations;
-use super::policy::options as tree_options;
 use super::services::{Live, Services};
 use super::topology::{ServicesCell, declare};
 
@@ -67,7 +66,7 @@ pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result
         let operations = Arc::new(DaemonOperations::new(services.clone(), recorder));
         let _ = services.operations.set(operations);
         let _ = cell.set(services.clone());
-        let tree = crate::supervisors::start(spec, tree_options(&config.supervision))
+        let tree = crate::supervisors::start(spec, config.supervision.options())
             .await
             .map_err(|error| DaemonError::Start(error.to_string()))?;
         let _ = services.tree.set(tree.clone());

@@ -147,8 +147,8 @@ pub fn models(config: &Config) -> Result<(Arc<dyn Encoder>, Arc<dyn SentimentMod
             Ok((Arc::new(minilm), Arc::new(sentiment)))
         }
         EncoderKind::Hashing => {
-            let sentiment = LocalSentiment::open(&config.sentiment, None, compute.clone())?;
-            Ok((Arc::new(HashingEncoder::new(compute)), Arc::new(sentiment)))
+            let sentiment = LocalSentiment::open(&config.sentiment, None, compute)?;
+            Ok((Arc::new(HashingEncoder::default()), Arc::new(sentiment)))
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::config::reload::watch;
 use crate::messages::event::EventKind;
 use crate::supervisors::{Fault, ServiceContext, Tree};
 
-use super::policy::settings;
 use super::services::Services;
 
 /// Watches files and SIGHUP and applies every accepted change, until asked to stop.
@@ -47,15 +46,15 @@ fn apply(services: &Services, config: &Config) {
         tracing::warn!(%error, "log level stays as it was");
     }
     if let Some(tree) = services.tree.get() {
-        for (name, actor) in config.actors.entries() {
-            apply_actor(tree, name, actor, config);
+        for (name, actor) in config.actors.all() {
+            apply_actor(tree, name, actor);
         }
     }
     services.events.publish(EventKind::ConfigReloaded { outcome: "applied".to_owned() });
 }
 
-fn apply_actor(tree: &Tree, name: &str, actor: &ActorConfig, config: &Config) {
-    let new = settings(actor, &config.supervision);
+fn apply_actor(tree: &Tree, name: &str, actor: &ActorConfig) {
+    let new = actor.settings();
     let applied = tree
         .set_capacity(name, actor.mailbox_capacity)
         .and_then(|()| tree.set_policy(name, |settings| *settings = new));

@@ -1,6 +1,7 @@
 //! The source: reads the log on a thread of its own and hands documents to the pipeline without ever waiting for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -15,6 +16,9 @@ use crate::text::decode::decode;
 use super::compute::compute;
 use super::services::Services;
 use super::topology::Mailboxes;
+
+/// How long a stopped source waits for the verdicts of what it handed over; less than the service's own deadline.
+const VERDICT_DEADLINE: Duration = Duration::from_secs(25);
 
 /// Runs until asked to stop; then waits for the verdicts of what it handed over and commits them.
 ///
@@ -45,7 +49,7 @@ pub async fn run(services: Services, to: Mailboxes, ctx: ServiceContext) -> Resu
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            source.drain(config.supervision.drain());
+            source.drain(VERDICT_DEADLINE);
             ctx.protect(source.join()).await
         }
     };

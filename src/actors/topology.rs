@@ -4,6 +4,7 @@
 //! Children start in the order declared, writers first and intake last, and drain in reverse.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::actors::ActorConfig;
@@ -21,7 +22,6 @@ use super::embedder::Embedder;
 use super::fingerprinter::Fingerprinter;
 use super::housekeeper;
 use super::poison::Poisoned;
-use super::policy::settings;
 use super::publisher::Publisher;
 use super::reloader;
 use super::servers;
@@ -30,6 +30,9 @@ use super::shared::{Carries, bury};
 use super::source;
 use super::sql_writer::{SqlWriter, Verdict};
 use super::vector_writer::VectorWriter;
+
+/// Time a service has to end in: the source waits that long for the verdicts of what it handed over.
+pub const SERVICE_DRAIN: Duration = Duration::from_secs(30);
 
 /// Filled once the stores are open; the declaration can be drawn without.
 pub type ServicesCell = Arc<OnceLock<Services>>;
@@ -124,8 +127,7 @@ struct Declaration<'a> {
 
 impl Declaration<'_> {
     fn intensity(&self) -> Intensity {
-        let supervision = &self.config.supervision;
-        Intensity { max_restarts: supervision.max_restarts, window: supervision.window() }
+        self.config.supervision.intensity()
     }
 
     /// Dead letters first, since everything sends to them, then the stages from the last to the first.
@@ -229,13 +231,13 @@ impl Declaration<'_> {
     ) -> ChildSpec<A::Message> {
         let cell = Arc::clone(self.cell);
         let to = self.to.clone();
-        let supervision = &self.config.supervision;
         ChildSpec::actor_try(name, inbox, move || {
             let services = cell.get().ok_or_else(|| Fault::broken("the stores are not open"))?;
             Ok(make(services, &to))
         })
         .restart(RestartType::Permanent)
-        .settings(settings(config, supervision))
+        .settings(config.settings())
+        .workers(config.workers)
     }
 
     /// A stage of the document path: what it gives up goes to the dead letters.
@@ -246,7 +248,7 @@ impl Declaration<'_> {
         config: &ActorConfig,
         sends_to: &[&str],
         make: impl Fn(&Services, &Mailboxes) -> A + Send + Sync + 'static,
-    ) -> ChildSpec
+    ) -> ChildSpec<A::Message>
     where
         A: Actor,
         A::Message: Carries + Sync,
@@ -280,7 +282,6 @@ impl Declaration<'_> {
     {
         let cell = Arc::clone(self.cell);
         let run = Arc::new(run);
-        let supervision = &self.config.supervision;
         ChildSpec::service(name, move |ctx| {
             let services = cell.get().cloned();
             let run = Arc::clone(&run);
@@ -292,7 +293,6 @@ impl Declaration<'_> {
             }
         })
         .restart(RestartType::Permanent)
-        .backoff(supervision.backoff())
-        .drain(supervision.drain())
+        .drain(SERVICE_DRAIN)
     }
 }

@@ -1,6 +1,5 @@
 //! `[http]`: the API, its limits and who may use it.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,30 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problems;
-
-/// A token that never shows itself in logs or dumps.
-#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Token(String);
-
-impl Token {
-    /// Wraps the token's text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The token itself, for comparing.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Token(hidden)")
-    }
-}
+use super::secret::Secret;
 
 /// The HTTP API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +19,7 @@ pub struct HttpConfig {
     /// Token that writes must carry as `Authorization: Bearer TOKEN`; at least 16 visible ASCII characters. Better given
     /// as `TIDEMILL__HTTP__TOKEN` or `token_file` than in the file. Never printed.
     #[serde(skip_serializing)]
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
     /// File that holds the token in its first line; white space around it is dropped. Not together with `token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
@@ -148,7 +124,7 @@ impl HttpConfig {
     ///
     /// # Errors
     /// If the file can't be read or holds no usable token.
-    pub fn resolve_token(&self) -> std::io::Result<Option<Token>> {
+    pub fn resolve_token(&self) -> std::io::Result<Option<Secret>> {
         let Some(path) = &self.token_file else { return Ok(self.token.clone()) };
         let fault = |reason: String| std::io::Error::other(format!("http.token_file {}: {reason}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
@@ -156,7 +132,7 @@ impl HttpConfig {
         if !is_usable(token) {
             return Err(fault(format!("the first line must be {MIN_TOKEN_BYTES} or more visible ASCII characters")));
         }
-        Ok(Some(Token::new(token)))
+        Ok(Some(Secret::new(token)))
     }
 
     /// Checks every field.
@@ -235,19 +211,19 @@ mod tests {
     fn listening_beyond_loopback_needs_a_token() {
         let open = HttpConfig { listen: "0.0.0.0:8080".to_owned(), ..HttpConfig::default() };
         assert_eq!(problems_of(&open), ["http.listen"]);
-        let guarded = HttpConfig { token: Some(Token::new("0123456789abcdef")), ..open };
+        let guarded = HttpConfig { token: Some(Secret::new("0123456789abcdef")), ..open };
         assert_eq!(problems_of(&guarded), Vec::<String>::new());
     }
 
     #[test]
     fn a_weak_token_is_refused() {
-        let weak = HttpConfig { token: Some(Token::new("short")), ..HttpConfig::default() };
+        let weak = HttpConfig { token: Some(Secret::new("short")), ..HttpConfig::default() };
         assert_eq!(problems_of(&weak), ["http.token"]);
     }
 
     #[test]
     fn the_token_shows_neither_in_debug_nor_in_dumps() {
-        let config = HttpConfig { token: Some(Token::new("0123456789abcdef")), ..HttpConfig::default() };
+        let config = HttpConfig { token: Some(Secret::new("0123456789abcdef")), ..HttpConfig::default() };
         assert!(!format!("{config:?}").contains("0123456789abcdef"));
         assert!(!toml::to_string(&config).unwrap().contains("0123456789abcdef"));
     }
@@ -258,7 +234,7 @@ mod tests {
         let path = directory.path().join("token");
         std::fs::write(&path, "0123456789abcdef\n").unwrap();
         let config = HttpConfig { token_file: Some(path), ..HttpConfig::default() };
-        assert_eq!(config.resolve_token().unwrap(), Some(Token::new("0123456789abcdef")));
+        assert_eq!(config.resolve_token().unwrap(), Some(Secret::new("0123456789abcdef")));
     }
 
     #[test]

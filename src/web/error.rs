@@ -114,7 +114,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::new(ErrorCode::Unavailable, error.to_string()).with_retry_after(1),
-            StoreError::Refused(_) => Self::new(ErrorCode::Internal, error.to_string()),
+            StoreError::Refused(_) | StoreError::Damaged(_) => Self::new(ErrorCode::Internal, error.to_string()),
             StoreError::InvalidQuery(message) => Self::new(ErrorCode::InvalidParameter, message),
         }
     }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::http::{HttpConfig, Token};
+use crate::config::http::HttpConfig;
+use crate::config::secret::Secret;
 use crate::kafka::log::Log;
 use crate::messages::code::Rejection;
 use crate::messages::document::Document;
@@ -28,7 +29,7 @@ pub struct ApiState {
     /// Limits and addresses.
     pub http: HttpConfig,
     /// Token that writes must carry, from [`HttpConfig::resolve_token`]; `None` leaves writes open.
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
     /// Whether the fault injection routes exist.
     pub faults_enabled: bool,
     /// Checks documents before they go to the log.
