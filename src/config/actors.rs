@@ -38,7 +38,7 @@ pub struct ActorsConfig {
 
 /// Settings of one actor. Live: all but `workers`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct ActorConfig {
     /// Most messages queued and in flight, 1 to 1000000. When it is reached the sender waits, up to the source.
     pub mailbox_capacity: usize,

@@ -459,3 +459,6 @@ impl<M: Clone> Queue<M> {
         first.and_then(|envelope| envelope.trail.as_ref()?.doom.as_ref()).map_or(0, |doom| doom.crashes)
     }
 }
+
+#[cfg(test)]
+mod tests;
