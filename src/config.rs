@@ -1,4 +1,5 @@
 //! Configuration: typed sections, layering, validation, live reload.
 
+pub mod kafka_listener;
 pub mod log;
 pub mod problem;
