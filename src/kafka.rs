@@ -3,6 +3,7 @@
 
 pub mod embedded;
 pub mod ledger;
+pub mod listener;
 pub mod log;
 pub mod partitioner;
 pub mod source;

@@ -107,7 +107,8 @@ async fn a_record_without_a_verdict_holds_its_partition_back() {
     let rig = rig(30).await;
     let (mut source, deliveries) = rig.start(settings(), 30);
     let all: Vec<Delivery> = (0..30).map(|_| deliveries.recv_timeout(DEADLINE).unwrap()).collect();
-    for delivery in all.iter().filter(|delivery| (delivery.position().partition, delivery.position().offset) != (1, 4)) {
+    for delivery in all.iter().filter(|delivery| (delivery.position().partition, delivery.position().offset) != (1, 4))
+    {
         delivery.complete();
     }
     source.stop();
