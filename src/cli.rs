@@ -1,1 +1,3 @@
 //! The commands: one file per subcommand; no logic.
+
+pub mod train;
