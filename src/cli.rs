@@ -109,3 +109,4 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::ExplainError(command) => command.execute(),
     }
 }
+pub mod train;

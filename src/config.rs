@@ -74,7 +74,6 @@ pub mod http;
 pub mod kafka;
 pub mod kafka_listener;
 pub mod layers;
-pub mod kafka_listener;
 pub mod log;
 pub mod logging;
 pub mod problem;

@@ -8,6 +8,7 @@ pub mod compute;
 pub mod hashing;
 pub mod kernels;
 pub mod minilm;
+pub mod sentiment;
 
 /// What an encoder makes of one text.
 #[derive(Debug, Clone)]
