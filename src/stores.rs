@@ -2,4 +2,5 @@
 
 pub mod documents;
 pub mod sqlite;
+pub mod vector_index;
 pub mod vectors;
