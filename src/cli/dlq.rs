@@ -240,7 +240,9 @@ fn each(action: Action, client: &Client, ids: &[String], as_json: bool) -> anyho
         output::json(&json!({ done: good, "missing": missing }))?;
     } else {
         output::line(format_args!("{done} {}", good.len()))?;
-        missing.iter().for_each(|id| output::note(format_args!("there is no dead letter {}", output::clip(id, 60))));
+        for id in &missing {
+            output::note(format_args!("there is no dead letter {}", output::clip(id, 60)));
+        }
     }
     Ok(if missing.is_empty() { Exit::Done } else { Exit::Failed })
 }
