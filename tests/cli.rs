@@ -287,3 +287,53 @@ fn completions_name_the_commands() {
         assert!(out(&output).contains("explain-error"), "{shell}");
     }
 }
+
+#[test]
+fn replaying_all_dead_letters_asks_until_complete_and_reports_failures() {
+    let first = r#"{"replayed":200,"failed":0,"failures":[],"complete":false}"#.to_owned();
+    let second =
+        r#"{"replayed":3,"failed":1,"failures":[{"id":"x","message":"the log is away"}],"complete":true}"#.to_owned();
+    let (url, _seen) = stand_in(vec![("202 Accepted", first), ("202 Accepted", second)]);
+    let output = run(&["dlq", "replay", "--all", "--url", &url]);
+    assert_eq!(code(&output), 1, "a failed replay is a failure");
+    assert_eq!(out(&output), "replayed 203\n");
+    assert!(err(&output).contains("x: the log is away"), "{}", err(&output));
+}
+
+#[test]
+fn purge_says_how_many_went() {
+    let (url, seen) = stand_in(vec![("200 OK", r#"{"deleted":7}"#.to_owned())]);
+    let output = run(&["dlq", "purge", "--url", &url]);
+    assert_eq!((code(&output), out(&output).as_str()), (0, "purged 7\n"));
+    assert!(requests(&seen)[0].head.starts_with("delete /v1/dead-letters "));
+}
+
+#[test]
+fn embeddings_are_printed_in_the_order_of_the_texts() {
+    let body = r#"{"data":[{"index":1,"embedding":[0.5]},{"index":0,"embedding":[0.25,1]}]}"#.to_owned();
+    let (url, _seen) = stand_in(vec![("200 OK", body)]);
+    let mut child =
+        tidemill(&["embed", "-", "--url", &url]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"first\n\nsecond\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(out(&output), "[0.25,1.0]\n[0.5]\n");
+}
+
+#[test]
+fn top_shows_rates_once() {
+    let scrape = |count: u32| {
+        format!(
+            "tidemill_actor_mailbox_capacity{{actor=\"embedder\"}} 64\ntidemill_actor_messages_received_total{{actor=\"embedder\"}} {count}\n"
+        )
+    };
+    let actors = || ("200 OK", r#"{"name":"root","children":[{"name":"embedder","state":"running"}]}"#.to_owned());
+    let (url, _seen) = stand_in(vec![("200 OK", scrape(0)), actors(), ("200 OK", scrape(50)), actors()]);
+    let output = run(&["top", "--once", "--interval", "0.1", "--json", "--url", &url]);
+    let view: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(
+        (view["actors"][0]["actor"].as_str(), view["actors"][0]["state"].as_str()),
+        (Some("embedder"), Some("running"))
+    );
+    let rate = view["actors"][0]["in_per_second"].as_f64().unwrap();
+    assert!(rate > 0.0 && rate <= 500.0, "50 messages in at least 0.1 s: {rate}");
+}

@@ -1,5 +1,7 @@
 //! `tidemill analyze`.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -76,9 +78,10 @@ fn describe(text: &str, result: &Value) -> String {
         output::clip(text, 100),
     );
     for entity in result["entities"].as_array().into_iter().flatten() {
-        out.push_str(&format!("\n  {:<8} {}", word(&entity["type"]), word(&entity["text"])));
+        // Writing to a String can't fail.
+        let _ = write!(out, "\n  {:<8} {}", word(&entity["type"]), word(&entity["text"]));
         if let Some(symbol) = entity["symbol"].as_str() {
-            out.push_str(&format!(" → {}", output::clip(symbol, 32)));
+            let _ = write!(out, " → {}", output::clip(symbol, 32));
         }
     }
     out

@@ -95,11 +95,19 @@ enum Action {
 }
 
 impl Action {
-    /// The word for it once it is done, and the answer's field.
+    /// The word for it once it is done.
     const fn done(self) -> &'static str {
         match self {
             Self::Replay => "replayed",
             Self::Purge => "purged",
+        }
+    }
+
+    /// The field of the daemon's answer that says how many.
+    const fn count(self) -> &'static str {
+        match self {
+            Self::Replay => "replayed",
+            Self::Purge => "deleted",
         }
     }
 }
@@ -196,8 +204,19 @@ impl One {
     }
 }
 
+/// Replays all that were not replayed yet; the daemon does as many in one call as it has time for.
 async fn replay_all(client: &Client) -> Result<Value, ClientError> {
-    client.post(&["v1", "dead-letters", "replay"], &json!({})).await
+    let (mut replayed, mut failures) = (0, Vec::new());
+    loop {
+        let mut answer: Value = client.post(&["v1", "dead-letters", "replay"], &json!({})).await?;
+        let now = answer["replayed"].as_u64().unwrap_or_default();
+        replayed += now;
+        failures.extend(answer["failures"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        // Without progress it would be asked the same for ever.
+        if now == 0 || answer["complete"] != Value::Bool(false) {
+            return Ok(json!({ "replayed": replayed, "failures": failures }));
+        }
+    }
 }
 
 /// Does one thing to each of the ids; goes on after those that are not there.
@@ -221,22 +240,24 @@ fn each(action: Action, client: &Client, ids: &[String], as_json: bool) -> anyho
         output::json(&json!({ done: good, "missing": missing }))?;
     } else {
         output::line(format_args!("{done} {}", good.len()))?;
-        missing.iter().for_each(|id| output::note(format_args!("there is no dead letter {}", output::clip(id, 60))));
+        for id in &missing {
+            output::note(format_args!("there is no dead letter {}", output::clip(id, 60)));
+        }
     }
     Ok(if missing.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn report(action: Action, answer: &Value, as_json: bool) -> anyhow::Result<Exit> {
-    let done = action.done();
+    let failures: &[Value] = answer["failures"].as_array().map_or(&[], Vec::as_slice);
     if as_json {
         output::json(answer)?;
     } else {
-        output::line(format_args!(
-            "{done} {}",
-            answer[done].as_u64().map_or_else(|| cell(answer), |count| count.to_string())
-        ))?;
+        for failure in failures {
+            output::note(format_args!("{}: {}", cell(&failure["id"]), cell(&failure["message"])));
+        }
+        output::line(format_args!("{} {}", action.done(), cell(&answer[action.count()])))?;
     }
-    Ok(Exit::Done)
+    Ok(if failures.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn cell(value: &Value) -> String {

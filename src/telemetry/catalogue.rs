@@ -1,5 +1,7 @@
 //! Every metric, declared once: name, kind, unit, labels, help.
 
+use std::fmt::Write as _;
+
 use metrics::Unit;
 
 /// What a metric is.
@@ -65,6 +67,7 @@ catalogue! {
     Supervisors: Counter "tidemill_actor_backpressure_seconds_total" Seconds ["actor"] "Time spent waiting for a full mailbox downstream";
     Supervisors: Counter "tidemill_actor_restarts_total" Count ["actor", "reason"] "Restarts by reason";
     Supervisors: Gauge "tidemill_actor_in_flight_age_seconds" Seconds ["actor"] "Age of the oldest message in work";
+    Supervisors: Gauge "tidemill_actor_hung_threads" Count [] "Threads that hang and were replaced";
     Supervisors: Counter "tidemill_supervisor_escalations_total" Count ["supervisor"] "Times a supervisor gave up and escalated";
     Recorder: Gauge "tidemill_kafka_consumer_lag" Count ["topic", "partition"] "Records between committed offset and end";
     Recorder: Counter "tidemill_kafka_commits_total" Count ["outcome"] "Offset commits by outcome";
@@ -80,6 +83,23 @@ catalogue! {
     Recorder: Histogram "tidemill_http_request_seconds" Seconds ["route"] "Time of HTTP requests by route";
     Recorder: Counter "tidemill_config_reloads_total" Count ["outcome"] "Configuration reloads by outcome";
     Recorder: Gauge "tidemill_build_info" Count ["version"] "Always 1; the version is a label";
+}
+
+/// The catalogue as rows of a Markdown table, for docs/operations.md.
+#[must_use]
+pub fn table() -> String {
+    let mut out = String::new();
+    for Metric { name, kind, labels, help, .. } in CATALOGUE {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "| `{name}` | {kind} | {} | {help} |", labels.join(", "));
+    }
+    out
 }
 
 /// The metric that a series belongs to: histograms have series with `_bucket`, `_sum` and `_count` behind their name.

@@ -45,12 +45,11 @@ pub fn flags(sets: &[String], findings: &mut Vec<Finding>) -> Layer {
 
 fn set(layer: &mut Layer, path: Vec<String>, value: &str, origin: Origin, findings: &mut Vec<Finding>) {
     let path = spelled_as_declared(path);
-    match Node::at(&path) {
-        Some(node) => layer.set(&path, parse(node, value), origin),
-        None => {
-            let suggestion = layer::suggestion(&path);
-            findings.push(Finding::UnknownKey { origin, key: path.join("."), suggestion });
-        }
+    if let Some(node) = Node::at(&path) {
+        layer.set(&path, parse(node, value), origin);
+    } else {
+        let suggestion = layer::suggestion(&path);
+        findings.push(Finding::UnknownKey { origin, key: path.join("."), suggestion });
     }
 }
 

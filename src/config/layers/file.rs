@@ -65,7 +65,7 @@ pub fn to_json(value: toml::Value) -> Value {
         toml::Value::String(text) => Value::String(text),
         toml::Value::Integer(number) => number.into(),
         toml::Value::Float(number) if number.is_finite() => number.into(),
-        toml::Value::Float(number) => Value::String(number.to_string()),
+        toml::Value::Float(number) => Value::String(number.to_string().to_lowercase()),
         toml::Value::Boolean(truth) => truth.into(),
         toml::Value::Datetime(time) => Value::String(time.to_string()),
         toml::Value::Array(items) => items.into_iter().map(to_json).collect(),

@@ -1,0 +1,50 @@
+# Targets for people; each does its own set-up on a fresh Debian machine and says so.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup run test model lint docs bench bench-peers soak dist clean
+
+# Outside the checkout, so that it survives a fresh clone and is shared by all of them.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/tidemill/target
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## check the Rust toolchain, install missing Debian packages
+	@deploy/setup.sh
+
+model: ## fetch the encoder into models/, hash-checked, if it is not there
+	@deploy/fetch-model.sh
+
+run: setup model ## build and run the daemon with the sample feed; Ctrl-C drains and stops
+	@echo "make run: building the release binary in $(CARGO_TARGET_DIR) (minutes the first time)"
+	@cargo build --release --locked --bin tidemill
+	@exec "$(CARGO_TARGET_DIR)/release/tidemill" run -c config/default.toml --sample
+
+test: setup model ## all tests
+	@echo "make test: building and running all tests in $(CARGO_TARGET_DIR) (minutes the first time)"
+	@cargo test --locked
+
+lint: setup ## formatting, clippy, licences and sources of dependencies
+	@cargo fmt --check
+	@cargo clippy --locked --all-targets -- -D warnings
+	@deploy/deny.sh
+
+docs: setup ## generate the pages and the default file that come from the code
+	@cargo build --locked --bin tidemill
+	@deploy/generate.sh "$(CARGO_TARGET_DIR)/debug/tidemill"
+
+bench: setup model ## own benchmarks
+	@cargo bench --locked
+
+bench-peers: setup model ## side by side with peers
+	@deploy/bench-peers.sh
+
+soak: setup model ## long chaos run: faults, kills and restarts (SOAK_MINUTES, default 60)
+	@TIDEMILL_SOAK_MINUTES="$${SOAK_MINUTES:-60}" cargo test --release --locked --test chaos -- --nocapture
+
+dist: setup ## release archive with binary, config, deploy and grafana
+	@deploy/dist.sh
+
+clean: ## delete what was built
+	@cargo clean

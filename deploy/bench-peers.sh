@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Benchmarks beside peers on this machine: the encoder beside sentence-transformers, the mailbox beside other actor
+# libraries. Installs the peers beside the build, announced.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+venv="$target/peers-venv"
+texts="$target/bench-texts.txt"
+
+if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import sentence_transformers' 2>/dev/null; then
+    echo 'bench-peers: installing torch and sentence-transformers in a virtual environment (about 1 GB)' >&2
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check torch sentence-transformers
+fi
+TIDEMILL_BENCH_DUMP="$texts" cargo bench --locked --bench encoder
+"$venv/bin/python" benches/peers/encoder_peer.py "$texts"
+
+# Peers written in Rust are crates of their own, so that they are no dependency of ours.
+for manifest in benches/peers/*/Cargo.toml; do
+    [ -e "$manifest" ] || continue
+    cargo run --release --manifest-path "$manifest"
+done
