@@ -114,7 +114,8 @@ fn page<T>(all: Vec<(String, T)>, limit: usize, cursor: Option<&str>) -> Result<
     if cursor.is_some_and(|cursor| cursor.starts_with("zzz")) {
         return Err(StoreError::InvalidQuery(format!("cursor {cursor:?} is not ours")));
     }
-    let mut rest: Vec<_> = all.into_iter().filter(|(key, _)| cursor.is_none_or(|cursor| key.as_str() > cursor)).collect();
+    let mut rest: Vec<_> =
+        all.into_iter().filter(|(key, _)| cursor.is_none_or(|cursor| key.as_str() > cursor)).collect();
     let more = rest.len() > limit;
     rest.truncate(limit);
     let next_cursor = rest.last().filter(|_| more).map(|(key, _)| key.clone());

@@ -70,7 +70,8 @@ async fn all_bodies_together_stay_within_the_byte_budget() {
     sender.send(Ok(vec![b' '; 900 * 1024])).await.unwrap();
 
     // The probes announce a body without sending it, so that they never hold any of the budget themselves.
-    let probe = "POST /v1/documents HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 300000\r\n\r\n";
+    let probe =
+        "POST /v1/documents HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 300000\r\n\r\n";
     let refused_probe = tokio::time::timeout(PATIENCE, async {
         loop {
             let mut stream = TcpStream::connect(server.address).await.unwrap();
