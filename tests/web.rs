@@ -1,0 +1,23 @@
+//! The HTTP API over real connections, with in-memory fakes behind it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "web/access.rs"]
+mod access;
+#[path = "web/bad_input.rs"]
+mod bad_input;
+#[path = "web/fakes.rs"]
+mod fakes;
+#[path = "web/intake.rs"]
+mod intake;
+#[path = "web/limits.rs"]
+mod limits;
+#[path = "web/models.rs"]
+mod models;
+#[path = "web/operating.rs"]
+mod operating;
+#[path = "web/queries.rs"]
+mod queries;
+#[path = "web/server.rs"]
+mod server;
+#[path = "web/stream.rs"]
+mod stream;

@@ -1,0 +1,164 @@
+//! The API on a real port, with fakes behind it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tidemill::config::http::{HttpConfig, Token};
+use tidemill::messages::event::EventBus;
+use tidemill::web::state::ApiState;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::fakes::{FakeEncoder, FakeLog, FakeOperations, FakeStore, FakeVectors, decode};
+
+/// Longest any test waits for an answer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running API.
+pub struct Server {
+    pub address: SocketAddr,
+    pub client: reqwest::Client,
+    pub log: Arc<FakeLog>,
+    pub store: Arc<FakeStore>,
+    pub vectors: Arc<FakeVectors>,
+    pub operations: Arc<FakeOperations>,
+    pub events: Arc<EventBus>,
+    pub stopping: CancellationToken,
+    pub task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// Small limits, so that tests reach them soon.
+pub fn limits() -> HttpConfig {
+    HttpConfig {
+        listen: "127.0.0.1:0".to_owned(),
+        max_body_bytes: 1024 * 1024,
+        max_inflight_body_bytes: 4 * 1024 * 1024,
+        max_batch: 2000,
+        body_timeout_seconds: 1,
+        header_timeout_seconds: 2,
+        append_timeout_seconds: 1,
+        query_timeout_seconds: 1,
+        max_texts: 40,
+        stream_snapshot_ms: 100,
+        drain_seconds: 1,
+        ..HttpConfig::default()
+    }
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_with(limits(), None, false).await
+    }
+
+    pub async fn start_with(http: HttpConfig, token: Option<&str>, faults_enabled: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let store = Arc::new(FakeStore::default());
+        let operations = Arc::new(FakeOperations {
+            store: store.clone(),
+            backlog: AtomicU64::new(0),
+            ready: AtomicBool::new(true),
+            asked: Mutex::default(),
+        });
+        let log = Arc::new(FakeLog::default());
+        let vectors = Arc::new(FakeVectors::default());
+        let events = Arc::new(EventBus::new(100));
+        let stopping = CancellationToken::new();
+        let state = ApiState {
+            http,
+            token: token.map(Token::new),
+            faults_enabled,
+            decode: Arc::new(decode),
+            log: log.clone(),
+            documents_topic: "documents".into(),
+            documents: store.clone(),
+            vectors: vectors.clone(),
+            encoder: Arc::new(FakeEncoder::default()),
+            analyze: Arc::new(|texts| Ok(texts.into_iter().map(|text| json!({ "text": text })).collect())),
+            operations: operations.clone(),
+            events: events.clone(),
+            stopping: stopping.clone(),
+        };
+        let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        Self { address, client, log, store, vectors, operations, events, stopping, task }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.client.get(self.url(path))).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.client.delete(self.url(path))).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.client.post(self.url(path)).json(body)).await
+    }
+
+    pub async fn post_bytes(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+        Answer::of(self.client.post(self.url(path)).header("content-type", content_type).body(body)).await
+    }
+
+    /// Sends raw bytes and reads until the server closes.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        read.expect("the server should close the connection").unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// Status, headers and body of an answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, text: response.text().await.unwrap() }
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// The error's code, after checking the shape every error must have.
+    pub fn error_code(&self) -> String {
+        let body = self.json();
+        let error = &body["error"];
+        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{self:?}");
+        assert_eq!(error["correlation_id"].as_str(), Some(self.header("correlation-id")), "{self:?}");
+        error["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Status and code together.
+    pub fn refusal(&self) -> (u16, String) {
+        (self.status, self.error_code())
+    }
+}
+
+/// What a refusal should be.
+pub fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
