@@ -18,11 +18,11 @@ use crate::messages::event::EventBus;
 use crate::models::compute::Compute;
 use crate::models::hashing::HashingEncoder;
 use crate::models::minilm::MiniLm;
-use crate::models::sentiment::LocalSentiment;
+use crate::models::sentiment::{self, LocalSentiment};
 use crate::models::{Encoder, ModelError, SentimentModel};
-use crate::stores::documents::{DocumentStore, StoreError};
+use crate::stores::documents::{DocumentStore, RememberedDocument, StoreError};
 use crate::stores::sqlite::SqliteStore;
-use crate::stores::vector_index::EmbeddedIndex;
+use crate::stores::vector_index::{EmbeddedIndex, Opened, Rebuilt};
 use crate::stores::vectors::VectorIndex;
 use crate::telemetry::logs::LogLevel;
 use crate::text::near_duplicates::DuplicateMemory;
@@ -139,16 +139,17 @@ fn lock_data_dir(path: &Path) -> Result<File, OpenError> {
 /// If a model file is missing or damaged.
 pub fn models(config: &Config) -> Result<(Arc<dyn Encoder>, Arc<dyn SentimentModel>), ModelError> {
     let compute = Compute::new(config.encoder.threads)?;
+    let (bytes, origin) = sentiment::weights(config.sentiment.weights.as_deref())?;
     match config.encoder.kind {
         EncoderKind::Minilm => {
             let minilm = MiniLm::open(&config.encoder.model_dir, compute.clone())?;
-            let sentiment = LocalSentiment::open(&config.sentiment, Some(minilm.weights()), compute)?;
-            let minilm = minilm.with_trunk(sentiment.trunk_layers());
-            Ok((Arc::new(minilm), Arc::new(sentiment)))
+            let model = LocalSentiment::new(&bytes, &origin, Some(minilm.weights()), compute)?;
+            let minilm = minilm.with_trunk(sentiment::shared_layers(&bytes, &origin)?);
+            Ok((Arc::new(minilm), Arc::new(model)))
         }
         EncoderKind::Hashing => {
-            let sentiment = LocalSentiment::open(&config.sentiment, None, compute)?;
-            Ok((Arc::new(HashingEncoder::default()), Arc::new(sentiment)))
+            let model = LocalSentiment::new(&bytes, &origin, None, compute)?;
+            Ok((Arc::new(HashingEncoder::default()), Arc::new(model)))
         }
     }
 }
@@ -174,9 +175,29 @@ async fn open_vectors(
     documents: &dyn DocumentStore,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
-    let index = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
-    index.rebuild_from(documents).await?;
+    let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
+    if let Opened::MustRebuild(reason) = opened {
+        rebuild(&index, documents, &reason).await?;
+    }
     Ok(Arc::new(index))
+}
+
+async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &str) -> Result<(), OpenError> {
+    let mut done = Rebuilt::default();
+    let mut failed = None;
+    index.start_rebuild();
+    let visit = Box::new(|document: RememberedDocument| {
+        if failed.is_none() {
+            failed = index.confirm(&document, &mut done).err();
+        }
+    });
+    documents.remember(i64::MIN, visit).await?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    index.finish_rebuild(&mut done)?;
+    tracing::info!(reason, kept = done.kept, inserted = done.inserted, removed = done.removed, "vector index rebuilt");
+    Ok(())
 }
 
 /// Refills the duplicate memory with what the window still holds.

@@ -6,9 +6,9 @@ use crate::config::sentiment::SentimentConfig;
 use crate::messages::pipeline::{Judged, Opinion, Sighting};
 use crate::models::{Encoded, ModelError, SentimentInput, SentimentModel};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
-use crate::text::category::categorize;
+use crate::text::category::categorise_text;
 use crate::text::clean::model_text;
-use crate::text::entities::extract;
+use crate::text::entities::entities;
 
 use super::compute::{compute, model_fault};
 use super::timing::stamp;
@@ -72,8 +72,8 @@ fn opinions(
         .zip(fresh)
         .map(|(sentiment, (model_text, text, _))| Opinion {
             sentiment,
-            category: categorize(model_text),
-            entities: extract(text),
+            category: categorise_text(model_text),
+            entities: entities(text),
         })
         .collect())
 }

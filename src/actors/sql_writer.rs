@@ -9,6 +9,7 @@ use crate::messages::analysis::{Analysis, EmbeddingInfo, VerdictLabel};
 use crate::messages::pipeline::{Judged, Sighting};
 use crate::stores::documents::{DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
+use crate::text::entities::symbols;
 use crate::text::fingerprint::content_hash;
 
 use super::deduplicator::store_fault;
@@ -84,26 +85,21 @@ impl SqlWriter {
             Sighting::Fresh | Sighting::Same => None,
         };
         let opinion = judged.opinion.as_ref();
-        let mut symbols = document.symbols.clone();
-        for symbol in opinion.iter().flat_map(|opinion| &opinion.entities).filter_map(|entity| entity.symbol.as_ref()) {
-            if !symbols.contains(symbol) {
-                symbols.push(symbol.clone());
-            }
-        }
+        let entities = opinion.map(|opinion| opinion.entities.clone()).unwrap_or_default();
         let mut timings = judged.timings.clone();
         stamp(&mut timings, "sql", &judged.delivery);
         Analysis {
             document_id: Arc::clone(&document.id),
             correlation_id: judged.delivery.correlation_id().clone(),
             source: Arc::clone(&document.source),
-            symbols,
+            symbols: symbols(document, &entities),
             verdict: if copy.is_some() { VerdictLabel::Duplicate } else { VerdictLabel::Stored },
             duplicate_of: copy.map(|copy| Arc::clone(&copy.of)),
             rule: copy.map(|copy| copy.rule),
             similarity: copy.map(|copy| copy.similarity),
             sentiment: opinion.map(|opinion| opinion.sentiment.clone()),
             category: opinion.map(|opinion| opinion.category.clone()),
-            entities: opinion.map(|opinion| opinion.entities.clone()).unwrap_or_default(),
+            entities,
             embedding: judged.encoded.as_ref().map(|_| self.embedding.clone()),
             published_at: document.published_at,
             processed_at: Utc::now(),

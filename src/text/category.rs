@@ -400,10 +400,15 @@ pub fn labels() -> impl Iterator<Item = &'static str> {
     PHRASES.iter().map(|(label, _)| *label).chain([OTHER])
 }
 
-/// The category of a document and how sure that is: the share of its hints among all hints and doubt.
+/// The category of a document, title included.
 #[must_use]
 pub fn categorise(document: &Document) -> Category {
-    let text = with_title(document.title.as_deref(), &document.text);
+    categorise_text(&with_title(document.title.as_deref(), &document.text))
+}
+
+/// The category of a text and how sure that is: the share of its hints among all hints and doubt.
+#[must_use]
+pub fn categorise_text(text: &str) -> Category {
     let words: Vec<String> = text
         .split(|character: char| !(character.is_alphanumeric() || character == '&'))
         .filter(|word| !word.is_empty())
