@@ -1,5 +1,6 @@
 //! Configuration: typed sections, layering, validation, live reload.
 
+pub mod kafka;
 pub mod kafka_listener;
 pub mod log;
 pub mod problem;
