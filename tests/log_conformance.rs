@@ -5,11 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rdkafka::mocking::MockCluster;
+use tidemill::config::kafka::KafkaConfig;
 use tidemill::config::log::LogConfig;
+use tidemill::kafka::client::KafkaLog;
 use tidemill::kafka::embedded::{EmbeddedLog, OpenError};
 use tidemill::kafka::log::{BatchSequence, Log, LogConsumer, LogError, LogEvent, SequencedAppend};
 use tidemill::messages::record::{NewRecord, Position, Record};
@@ -21,6 +25,8 @@ const MAX_RECORD_BYTES: usize = 1 << 20;
 /// A log and what must live as long.
 struct Backend {
     log: Arc<dyn Log>,
+    /// Makes a topic where the log itself can't: the mock cluster knows no such request.
+    make_topic: Box<dyn Fn(&str, i32)>,
     _keep: Box<dyn std::any::Any>,
 }
 
@@ -72,6 +78,7 @@ fn next_of(record: &Record) -> Position {
 }
 
 async fn with_topics(backend: Backend, topics: &[(&str, i32)]) -> Backend {
+    topics.iter().for_each(|(name, count)| (backend.make_topic)(name, *count));
     let topics: Vec<(String, i32)> = topics.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
     backend.log.ensure_topics(&topics).await.unwrap();
     backend
@@ -90,7 +97,7 @@ async fn append(log: &dyn Log, records: Vec<NewRecord>) -> Vec<Position> {
 }
 
 async fn records_come_in_order_with_key_headers_and_time(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 1)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 1)]).await;
     let mut sent = numbered("documents", 0..300);
     sent[7].key = Some(Bytes::from_static(b"key \xff"));
     sent[7].timestamp_ms = Some(1_700_000_000_123);
@@ -117,7 +124,7 @@ async fn records_come_in_order_with_key_headers_and_time(backend: Backend) {
 }
 
 async fn keys_choose_the_partition_kafka_chooses(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 8)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 8)]).await;
     let keys = ["foobar", "abc", "21"];
     let records = keys
         .map(|key| NewRecord { key: Some(Bytes::from_static(key.as_bytes())), ..new_record("documents", None, key) });
@@ -133,7 +140,7 @@ async fn keys_choose_the_partition_kafka_chooses(backend: Backend) {
 }
 
 async fn a_consumer_resumes_at_the_committed_offset(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 1)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 1)]).await;
     append(&*log, numbered("documents", 0..20)).await;
     let topics = ["documents".to_owned()];
     tokio::task::block_in_place(|| {
@@ -148,7 +155,7 @@ async fn a_consumer_resumes_at_the_committed_offset(backend: Backend) {
 }
 
 async fn what_was_not_committed_comes_again(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 1)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 1)]).await;
     append(&*log, numbered("documents", 0..10)).await;
     let topics = ["documents".to_owned()];
     tokio::task::block_in_place(|| {
@@ -161,7 +168,7 @@ async fn what_was_not_committed_comes_again(backend: Backend) {
 }
 
 async fn what_was_committable_is_committed_on_drop(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 1)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 1)]).await;
     append(&*log, numbered("documents", 0..10)).await;
     let topics = ["documents".to_owned()];
     tokio::task::block_in_place(|| {
@@ -175,7 +182,7 @@ async fn what_was_committable_is_committed_on_drop(backend: Backend) {
 }
 
 async fn groups_do_not_share_offsets(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 1)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 1)]).await;
     append(&*log, numbered("documents", 0..5)).await;
     let topics = ["documents".to_owned()];
     tokio::task::block_in_place(|| {
@@ -189,7 +196,7 @@ async fn groups_do_not_share_offsets(backend: Backend) {
 }
 
 async fn lag_counts_from_the_committed_offset(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 2)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 2)]).await;
     let topics = ["documents".to_owned()];
     append(&*log, numbered("documents", 0..10)).await;
     let before: i64 = log.lag(GROUP, &topics).await.unwrap().iter().map(|lag| lag.records()).sum();
@@ -206,7 +213,7 @@ async fn lag_counts_from_the_committed_offset(backend: Backend) {
 }
 
 async fn concurrent_appends_get_different_offsets(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 2)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 2)]).await;
     let tasks: Vec<_> = (0..16)
         .map(|task| {
             let log = Arc::clone(&log);
@@ -238,7 +245,7 @@ async fn concurrent_appends_get_different_offsets(backend: Backend) {
 }
 
 async fn large_records_come_back_whole_and_larger_ones_are_refused(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 1)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 1)]).await;
     let large: Bytes = (0..MAX_RECORD_BYTES - 1000).map(|n| u8::try_from(n % 251).unwrap()).collect();
     append(&*log, vec![new_record("documents", Some(0), large.clone())]).await;
     let larger = new_record("documents", Some(0), vec![0; MAX_RECORD_BYTES + 1]);
@@ -251,7 +258,7 @@ async fn large_records_come_back_whole_and_larger_ones_are_refused(backend: Back
 }
 
 async fn a_paused_consumer_reads_nothing_until_resumed(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 1)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 1)]).await;
     append(&*log, numbered("documents", 0..1)).await;
     let mut consumer = log.consumer(GROUP, &["documents".to_owned()]).unwrap();
     tokio::task::block_in_place(|| {
@@ -269,7 +276,7 @@ async fn a_paused_consumer_reads_nothing_until_resumed(backend: Backend) {
 }
 
 async fn unknown_topics_and_partitions_are_named(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 1)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 1)]).await;
     let error = log.append(vec![new_record("nowhere", Some(0), "x")]).await.unwrap_err();
     assert!(matches!(&error, LogError::UnknownTopic(topic) if topic == "nowhere"), "{error}");
     let error = log.append(vec![new_record("documents", Some(9), "x")]).await.unwrap_err();
@@ -278,7 +285,7 @@ async fn unknown_topics_and_partitions_are_named(backend: Backend) {
 }
 
 async fn a_healthy_log_says_so_and_topics_can_be_ensured_twice(backend: Backend) {
-    let Backend { log, _keep } = with_topics(backend, &[("documents", 3)]).await;
+    let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 3), ("bars", 1)]).await;
     log.check().await.unwrap();
     log.ensure_topics(&[("documents".to_owned(), 3), ("bars".to_owned(), 1)]).await.unwrap();
     assert_eq!(append(&*log, vec![new_record("bars", Some(0), "x")]).await[0].offset, 0);
@@ -318,11 +325,26 @@ mod backends {
     pub fn embedded() -> Backend {
         let directory = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(&directory.path().join("log.db"), &config()).unwrap();
-        Backend { log: Arc::new(log), _keep: Box::new(directory) }
+        Backend { log: Arc::new(log), make_topic: Box::new(|_, _| ()), _keep: Box::new(directory) }
+    }
+
+    pub fn kafka() -> Backend {
+        let cluster = Rc::new(MockCluster::new(1).unwrap());
+        let kafka = KafkaConfig {
+            brokers: vec![cluster.bootstrap_servers()],
+            create_topics: false,
+            session_timeout_ms: 6_000,
+            ..KafkaConfig::default()
+        };
+        let log = KafkaLog::new(&kafka, &config()).unwrap();
+        let making = Rc::clone(&cluster);
+        let make_topic = move |name: &str, count| making.create_topic(name, count, 1).unwrap();
+        Backend { log: Arc::new(log), make_topic: Box::new(make_topic), _keep: Box::new(cluster) }
     }
 }
 
 conformance!(all embedded);
+conformance!(all kafka);
 
 fn config() -> LogConfig {
     LogConfig { max_record_bytes: MAX_RECORD_BYTES, ..LogConfig::default() }

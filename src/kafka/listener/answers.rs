@@ -148,12 +148,17 @@ pub(super) fn init_producer_id(request: &RequestHeader, id: Result<i64, ErrorCod
     frame(request, request.version, &body)
 }
 
-/// There are no consumer groups here.
-pub(super) fn no_coordinator(request: &RequestHeader) -> Result<Bytes, AnswerError> {
-    let code = ErrorCode::GroupAuthorizationFailed.number();
-    let mut body = FindCoordinatorResponse::default().with_error_code(code).with_node_id(BrokerId(-1)).with_port(-1);
+/// There are neither consumer groups nor transactions here.
+pub(super) fn no_coordinator(request: &RequestHeader, transactions: bool) -> Result<Bytes, AnswerError> {
+    let (code, words) = if transactions {
+        (ErrorCode::TransactionalIdAuthorizationFailed, "transactions are not supported")
+    } else {
+        (ErrorCode::GroupAuthorizationFailed, "this listener only takes records; it has no consumer groups")
+    };
+    let body = FindCoordinatorResponse::default();
+    let mut body = body.with_error_code(code.number()).with_node_id(BrokerId(-1)).with_port(-1);
     if request.version >= 1 {
-        body = body.with_error_message(Some(text("this listener only takes records; it has no consumer groups")));
+        body = body.with_error_message(Some(text(words)));
     }
     frame(request, request.version, &body)
 }

@@ -184,7 +184,10 @@ async fn answer(
             };
             answers::init_producer_id(request, id)?
         }
-        Api::FindCoordinator => answers::no_coordinator(request)?,
+        Api::FindCoordinator => {
+            let transactions = requests::wants_transactions(&mut body, request.version)?;
+            answers::no_coordinator(request, transactions)?
+        }
         Api::Fetch => return Err(ConnectionError::Fetch),
         Api::Produce => {
             let wanted = Produce::read(&mut body, request.version)?;

@@ -161,6 +161,12 @@ impl Metadata {
     }
 }
 
+/// Whether a request for a coordinator asks for that of a transaction, not of a group.
+pub(super) fn wants_transactions(reader: &mut Reader, version: i16) -> Result<bool, WireError> {
+    let _key = reader.string(Api::FindCoordinator.form(version))?;
+    Ok(version >= 1 && reader.i8()? == 1)
+}
+
 /// The transactional id of a request for a producer id.
 pub(super) fn init_producer_id(reader: &mut Reader, version: i16) -> Result<Option<String>, WireError> {
     reader.nullable_string(Api::InitProducerId.form(version))

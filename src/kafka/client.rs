@@ -1,0 +1,321 @@
+//! Apache Kafka by librdkafka: an idempotent producer, consumers that are polled by their owner's thread.
+
+mod consumer;
+mod context;
+mod errors;
+mod settings;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use self::consumer::KafkaConsumer;
+use self::context::ClientLog;
+use self::errors::log_error;
+use super::log::{Log, LogConsumer, LogError, PartitionLag};
+use crate::config::kafka::KafkaConfig;
+use crate::config::log::LogConfig;
+use crate::messages::record::{NewRecord, Position};
+use crate::telemetry::metrics;
+
+/// Longest wait of a health check.
+const CHECK_DEADLINE: Duration = Duration::from_secs(2);
+/// How much longer than librdkafka's own deadline an append is waited for.
+const DELIVERY_GRACE: Duration = Duration::from_secs(5);
+/// Wait while librdkafka's queue is full.
+const QUEUE_WAIT: Duration = Duration::from_millis(5);
+
+/// A log that is Apache Kafka.
+pub struct KafkaLog {
+    config: KafkaConfig,
+    /// Most bytes of a record.
+    max_record_bytes: usize,
+    /// Most records and bytes of one poll.
+    fetch: consumer::FetchLimits,
+    /// Replaced after a fatal error, which librdkafka never forgets.
+    producer: Mutex<FutureProducer<ClientLog>>,
+    /// One for each group asked about; they join no group.
+    inquirers: Mutex<HashMap<String, Arc<BaseConsumer<ClientLog>>>>,
+}
+
+impl KafkaLog {
+    /// Makes the client. Connects later, by itself.
+    ///
+    /// # Errors
+    /// If librdkafka refuses a setting.
+    pub fn new(config: &KafkaConfig, log: &LogConfig) -> Result<Self, LogError> {
+        let producer = new_producer(config, log.max_record_bytes)?;
+        Ok(Self {
+            config: config.clone(),
+            max_record_bytes: log.max_record_bytes,
+            fetch: consumer::FetchLimits { records: log.fetch_records, bytes: log.fetch_bytes },
+            producer: Mutex::new(producer),
+            inquirers: Mutex::new(HashMap::new()),
+        })
+    }
+
+    fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.config.request_timeout_ms.into())
+    }
+
+    /// A producer that has not failed for good.
+    fn producer(&self) -> Result<FutureProducer<ClientLog>, LogError> {
+        let mut producer = self.producer.lock();
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            tracing::error!(%code, reason, "the producer failed for good and is replaced");
+            *producer = new_producer(&self.config, self.max_record_bytes)?;
+        }
+        Ok(producer.clone())
+    }
+
+    fn inquirer(&self, group: &str) -> Result<Arc<BaseConsumer<ClientLog>>, LogError> {
+        let mut inquirers = self.inquirers.lock();
+        if let Some(known) = inquirers.get(group) {
+            return Ok(Arc::clone(known));
+        }
+        let settings = settings::inquirer(&self.config, group);
+        let inquirer = settings.create_with_context(ClientLog).map_err(|error| log_error(&error))?;
+        let inquirer: Arc<BaseConsumer<ClientLog>> = Arc::new(inquirer);
+        inquirers.insert(group.to_owned(), Arc::clone(&inquirer));
+        Ok(inquirer)
+    }
+
+    /// Queues one record, waiting while the queue is full.
+    async fn enqueue(
+        &self,
+        producer: &FutureProducer<ClientLog>,
+        record: &NewRecord,
+        deadline: tokio::time::Instant,
+    ) -> Result<DeliveryFuture, LogError> {
+        let key: Option<&[u8]> = record.key.as_deref();
+        loop {
+            let mut outgoing = FutureRecord::<[u8], [u8]>::to(&record.topic).payload(&record.value);
+            outgoing.key = key;
+            outgoing.partition = record.partition;
+            outgoing.timestamp = record.timestamp_ms;
+            outgoing.headers = headers(record);
+            match producer.send_result(outgoing) {
+                Ok(delivery) => return Ok(delivery),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    if tokio::time::Instant::now() + QUEUE_WAIT >= deadline {
+                        return Err(LogError::Full("the producer's queue is full".to_owned()));
+                    }
+                    tokio::time::sleep(QUEUE_WAIT).await;
+                }
+                Err((error, _)) => return Err(self.produce_error(&error, record)),
+            }
+        }
+    }
+
+    async fn append_all(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        let limit = self.max_record_bytes;
+        for record in &records {
+            let bytes = record_bytes(record);
+            if bytes > limit {
+                return Err(LogError::TooLarge { bytes, limit });
+            }
+        }
+        let producer = self.producer()?;
+        let timeout = Duration::from_millis(self.config.delivery_timeout_ms.into()) + DELIVERY_GRACE;
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut deliveries = Vec::with_capacity(records.len());
+        let mut first_error = None;
+        for record in &records {
+            match self.enqueue(&producer, record, deadline).await {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => {
+                    first_error = Some(error);
+                    break;
+                }
+            }
+        }
+        // What was queued is waited for in any case, so that a retry comes after it and not between.
+        let Ok(delivered) = tokio::time::timeout_at(deadline, join_all(deliveries)).await else {
+            return Err(LogError::Unavailable("the broker did not acknowledge in time".to_owned()));
+        };
+        let mut positions = Vec::with_capacity(records.len());
+        for (record, outcome) in records.iter().zip(delivered) {
+            match outcome {
+                Ok(Ok(delivery)) => positions.push(Position {
+                    topic: Arc::clone(&record.topic),
+                    partition: delivery.partition,
+                    offset: delivery.offset,
+                }),
+                Ok(Err((error, _))) => first_error = first_error.or(Some(self.produce_error(&error, record))),
+                Err(_) => {
+                    let error = LogError::Unavailable("the producer was replaced".to_owned());
+                    first_error = first_error.or(Some(error));
+                }
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        for run in positions.chunk_by(|left, right| left.topic == right.topic) {
+            metrics::records_appended(&run[0].topic, run.len() as u64);
+        }
+        Ok(positions)
+    }
+
+    fn produce_error(&self, error: &KafkaError, record: &NewRecord) -> LogError {
+        use RDKafkaErrorCode as Code;
+        match (error.rdkafka_error_code(), record.partition) {
+            (Some(Code::UnknownTopic), _) => LogError::UnknownTopic(record.topic.to_string()),
+            (Some(Code::UnknownPartition | Code::UnknownTopicOrPartition), Some(partition)) => {
+                LogError::UnknownPartition { topic: record.topic.to_string(), partition }
+            }
+            (Some(Code::UnknownPartition | Code::UnknownTopicOrPartition), None) => {
+                LogError::UnknownTopic(record.topic.to_string())
+            }
+            (Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize), _) => {
+                LogError::TooLarge { bytes: record_bytes(record), limit: self.max_record_bytes }
+            }
+            _ => log_error(error),
+        }
+    }
+
+    async fn create_topics(&self, topics: &[(String, i32)]) -> Result<(), LogError> {
+        let admin: AdminClient<ClientLog> =
+            settings::base(&self.config).create_with_context(ClientLog).map_err(|error| log_error(&error))?;
+        let replication = self.config.replication;
+        let new: Vec<NewTopic<'_>> = topics
+            .iter()
+            .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(replication)))
+            .collect();
+        let timeout = self.request_timeout();
+        let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+        let results = admin.create_topics(&new, &options).await.map_err(|error| log_error(&error))?;
+        for result in results {
+            match result {
+                Ok(name) => tracing::info!(topic = name, "topic created"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => {
+                    let error = KafkaError::AdminOp(code);
+                    tracing::warn!(topic = name, %code, "topic could not be created");
+                    return Err(log_error(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The topics of these that the brokers don't know.
+    async fn missing<'a>(&self, topics: &'a [(String, i32)]) -> Result<Vec<&'a (String, i32)>, LogError> {
+        let producer = self.producer()?;
+        let timeout = self.request_timeout();
+        let known = blocking(move || {
+            let metadata = producer.client().fetch_metadata(None, timeout).map_err(|error| log_error(&error))?;
+            let names = metadata.topics().iter().filter(|topic| topic.error().is_none());
+            Ok(names.map(|topic| topic.name().to_owned()).collect::<Vec<_>>())
+        })
+        .await?;
+        Ok(topics.iter().filter(|(name, _)| !known.contains(name)).collect())
+    }
+}
+
+/// Runs a call that blocks on a thread for such calls.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    tokio::task::spawn_blocking(call).await.map_err(|error| LogError::Failed(error.to_string()))?
+}
+
+fn new_producer(config: &KafkaConfig, max_record_bytes: usize) -> Result<FutureProducer<ClientLog>, LogError> {
+    settings::producer(config, max_record_bytes).create_with_context(ClientLog).map_err(|error| log_error(&error))
+}
+
+fn headers(record: &NewRecord) -> Option<OwnedHeaders> {
+    if record.headers.is_empty() {
+        return None;
+    }
+    let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+    let add = |headers: OwnedHeaders, (name, value): &(String, bytes::Bytes)| {
+        headers.insert(Header { key: name, value: Some(&value[..]) })
+    };
+    Some(record.headers.iter().fold(headers, add))
+}
+
+fn record_bytes(record: &NewRecord) -> usize {
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.len() + headers
+}
+
+/// Committed offset and end of every partition of the topics. Blocks.
+fn lag(
+    inquirer: &BaseConsumer<ClientLog>,
+    topics: &[String],
+    timeout: Duration,
+) -> Result<Vec<PartitionLag>, LogError> {
+    let mut wanted = TopicPartitionList::new();
+    for topic in topics {
+        let metadata = inquirer.fetch_metadata(Some(topic), timeout).map_err(|error| log_error(&error))?;
+        let known = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
+        let known = known.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
+        let mut numbers: Vec<i32> = known.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+        numbers.sort_unstable();
+        numbers.into_iter().for_each(|number| {
+            wanted.add_partition(topic, number);
+        });
+    }
+    let committed = inquirer.committed_offsets(wanted, timeout).map_err(|error| log_error(&error))?;
+    let mut lags = Vec::new();
+    for element in committed.elements() {
+        let (topic, partition) = (element.topic().to_owned(), element.partition());
+        let (low, end) = inquirer.fetch_watermarks(&topic, partition, timeout).map_err(|error| log_error(&error))?;
+        let committed = match element.offset() {
+            Offset::Offset(offset) => offset.max(low),
+            _ => low,
+        };
+        lags.push(PartitionLag { topic, partition, committed, end });
+    }
+    Ok(lags)
+}
+
+impl Log for KafkaLog {
+    fn ensure_topics<'a>(&'a self, topics: &'a [(String, i32)]) -> BoxFuture<'a, Result<(), LogError>> {
+        Box::pin(async move {
+            let missing: Vec<(String, i32)> = self.missing(topics).await?.into_iter().cloned().collect();
+            match missing.first() {
+                None => Ok(()),
+                Some(_) if self.config.create_topics => self.create_topics(&missing).await,
+                Some((name, _)) => Err(LogError::UnknownTopic(name.clone())),
+            }
+        })
+    }
+
+    fn append(&self, records: Vec<NewRecord>) -> BoxFuture<'_, Result<Vec<Position>, LogError>> {
+        Box::pin(self.append_all(records))
+    }
+
+    fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn LogConsumer>, LogError> {
+        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch)?))
+    }
+
+    fn lag<'a>(&'a self, group: &'a str, topics: &'a [String]) -> BoxFuture<'a, Result<Vec<PartitionLag>, LogError>> {
+        Box::pin(async move {
+            let (inquirer, topics) = (self.inquirer(group)?, topics.to_vec());
+            let timeout = self.request_timeout();
+            blocking(move || lag(&inquirer, &topics, timeout)).await
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        Box::pin(async move {
+            let producer = self.producer()?;
+            let call = move || {
+                let metadata = producer.client().fetch_metadata(None, CHECK_DEADLINE);
+                metadata.map(|_| ()).map_err(|error| log_error(&error))
+            };
+            blocking(call).await
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! A member of a consumer group. Polled by its owner's thread; every callback runs in there.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::context::{MemberContext, Membership, commit_list};
+use super::errors::log_error;
+use super::settings;
+use crate::config::kafka::KafkaConfig;
+use crate::kafka::log::{LogConsumer, LogError, LogEvent, PartitionLag};
+use crate::messages::record::{Position, Record};
+use crate::telemetry::metrics;
+
+/// How long leaving the group may take before its thread is left behind.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Most of one poll.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FetchLimits {
+    pub records: usize,
+    pub bytes: usize,
+}
+
+pub(super) struct KafkaConsumer {
+    /// `None` only while dropping.
+    consumer: Option<BaseConsumer<MemberContext>>,
+    membership: Arc<Mutex<Membership>>,
+    limits: FetchLimits,
+    /// Names of the topics, shared by all records.
+    topics: Vec<Arc<str>>,
+}
+
+impl KafkaConsumer {
+    pub(super) fn join(
+        config: &KafkaConfig,
+        group: &str,
+        topics: &[String],
+        limits: FetchLimits,
+    ) -> Result<Self, LogError> {
+        let membership = Arc::new(Mutex::new(Membership::default()));
+        let consumer: BaseConsumer<MemberContext> = settings::consumer(config, group)
+            .create_with_context(MemberContext(Arc::clone(&membership)))
+            .map_err(|error| log_error(&error))?;
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|error| log_error(&error))?;
+        let topics = topics.iter().map(|name| name.as_str().into()).collect();
+        Ok(Self { consumer: Some(consumer), membership, limits, topics })
+    }
+
+    fn consumer(&self) -> Result<&BaseConsumer<MemberContext>, LogError> {
+        self.consumer.as_ref().ok_or_else(|| LogError::Failed("the consumer is closed".to_owned()))
+    }
+
+    /// A copy of the message that holds nothing of librdkafka's buffers.
+    fn record(&self, message: &BorrowedMessage<'_>) -> Record {
+        let known = self.topics.iter().find(|topic| ***topic == *message.topic());
+        let topic = known.map_or_else(|| message.topic().into(), Arc::clone);
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            let copy = |header: rdkafka::message::Header<'_, &[u8]>| {
+                (header.key.to_owned(), header.value.map_or_else(Bytes::new, Bytes::copy_from_slice))
+            };
+            headers.iter().map(copy).collect()
+        });
+        Record {
+            position: Position { topic, partition: message.partition(), offset: message.offset() },
+            timestamp_ms: message.timestamp().to_millis().unwrap_or_default(),
+            key: message.key().map(Bytes::copy_from_slice),
+            value: message.payload().map_or_else(Bytes::new, Bytes::copy_from_slice),
+            headers,
+        }
+    }
+}
+
+/// Whether librdkafka goes on by itself after this error, so that polling on is all there is to do.
+fn mends_itself(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::PollExceeded
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::AutoOffsetReset
+        )
+    )
+}
+
+impl LogConsumer for KafkaConsumer {
+    fn poll(&mut self, timeout: Duration) -> Result<Vec<LogEvent>, LogError> {
+        let consumer = self.consumer()?;
+        let (mut events, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut wait = timeout;
+        loop {
+            let polled = consumer.poll(wait);
+            wait = Duration::ZERO;
+            // A poll gives a message or runs callbacks, so what was read so far came before these.
+            let happened = std::mem::take(&mut self.membership.lock().events);
+            if !happened.is_empty() {
+                if !records.is_empty() {
+                    events.push(LogEvent::Records(std::mem::take(&mut records)));
+                }
+                events.extend(happened);
+            }
+            match polled {
+                Some(Ok(message)) => {
+                    bytes += message.payload_len() + message.key_len();
+                    records.push(self.record(&message));
+                }
+                Some(Err(error)) if mends_itself(&error) => tracing::warn!(%error, "polling goes on"),
+                Some(Err(error)) if records.is_empty() && events.is_empty() => return Err(log_error(&error)),
+                Some(Err(error)) => {
+                    // What was read must not be lost; the error comes again or has passed.
+                    tracing::warn!(%error, "polling failed after some records");
+                    break;
+                }
+                None => break,
+            }
+            if records.len() >= self.limits.records || bytes >= self.limits.bytes {
+                break;
+            }
+        }
+        if !records.is_empty() {
+            events.push(LogEvent::Records(records));
+        }
+        Ok(events)
+    }
+
+    fn set_committable(&mut self, next_offsets: &[Position]) {
+        let mut membership = self.membership.lock();
+        for position in next_offsets {
+            let key = (position.topic.to_string(), position.partition);
+            if membership.assigned.contains(&key) {
+                membership.committable.insert(key, position.offset);
+            }
+        }
+    }
+
+    fn commit(&mut self, wait: bool) -> Result<(), LogError> {
+        let consumer = self.consumer()?;
+        let (due, failure) = {
+            let mut membership = self.membership.lock();
+            let done = if wait { &membership.committed } else { &membership.sent };
+            let due = membership.uncommitted(&membership.assigned, done);
+            (due, membership.commit_failure.take())
+        };
+        if !due.is_empty() {
+            let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
+            let result = commit_list(&due).and_then(|list| consumer.commit(&list, mode));
+            if wait {
+                metrics::offsets_committed(if result.is_ok() { "ok" } else { "failed" });
+            }
+            result.map_err(|error| log_error(&error))?;
+            let mut membership = self.membership.lock();
+            for (key, next) in due {
+                membership.sent.insert(key.clone(), next);
+                if wait {
+                    membership.committed.insert(key, next);
+                }
+            }
+        }
+        match failure {
+            Some(error) if !wait => Err(LogError::Unavailable(error.to_string())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn lag(&self) -> Vec<PartitionLag> {
+        let membership = self.membership.lock();
+        let lag = membership.assigned.iter().filter_map(|key| {
+            let (heard, end) = *membership.heard.get(key)?;
+            let committed = membership.committed.get(key).copied().unwrap_or(heard);
+            Some(PartitionLag { topic: key.0.clone(), partition: key.1, committed, end })
+        });
+        lag.collect()
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        let assigned = {
+            let mut membership = self.membership.lock();
+            membership.paused = paused;
+            membership.assigned.clone()
+        };
+        let Ok(consumer) = self.consumer() else { return };
+        let mut list = TopicPartitionList::with_capacity(assigned.len());
+        for (topic, partition) in &assigned {
+            list.add_partition(topic, *partition);
+        }
+        let result = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
+        if let Err(error) = result {
+            tracing::warn!(%error, paused, "partitions could not be paused or resumed");
+        }
+    }
+}
+
+impl Drop for KafkaConsumer {
+    /// Leaves the group, which revokes all partitions and thereby commits. That may block for long or, on a thread of an
+    /// async runtime, for ever, so it has a thread of its own and a deadline.
+    fn drop(&mut self) {
+        let Some(consumer) = self.consumer.take() else { return };
+        let (done, ended) = sync_channel(1);
+        let leaving = std::thread::Builder::new().name("kafka-leave".to_owned()).spawn(move || {
+            drop(consumer);
+            let _ = done.send(());
+        });
+        match leaving {
+            Ok(_) if ended.recv_timeout(LEAVE_DEADLINE).is_ok() => {}
+            Ok(_) => tracing::warn!("leaving the consumer group takes too long and goes on alone"),
+            Err(error) => tracing::warn!(%error, "no thread to leave the consumer group on"),
+        }
+    }
+}

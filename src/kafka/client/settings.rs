@@ -1,0 +1,66 @@
+//! librdkafka's settings, from ours. Those that our promises depend on come last, so that nothing overrides them.
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+use crate::config::kafka::KafkaConfig;
+
+/// What a message has besides key, value and headers, generously.
+const OVERHEAD_BYTES: usize = 64 << 10;
+/// How often librdkafka tells its figures, from which lag is taken.
+const STATISTICS_INTERVAL_MS: &str = "1000";
+
+/// For every client.
+pub(super) fn base(config: &KafkaConfig) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    settings.set_log_level(RDKafkaLogLevel::Info);
+    settings.set("socket.keepalive.enable", "true");
+    settings.set("socket.timeout.ms", config.request_timeout_ms.max(1_000).to_string());
+    settings.set("reconnect.backoff.max.ms", "5000");
+    settings.set("client.id", &config.client_id);
+    for (name, value) in &config.properties.0 {
+        settings.set(name, value);
+    }
+    settings.set("bootstrap.servers", config.brokers.join(","));
+    settings
+}
+
+/// For the producer.
+pub(super) fn producer(config: &KafkaConfig, max_record_bytes: usize) -> ClientConfig {
+    let mut settings = base(config);
+    settings.set("enable.idempotence", "true");
+    settings.set("acks", "all");
+    settings.set("message.timeout.ms", config.delivery_timeout_ms.to_string());
+    settings.set("linger.ms", config.linger_ms.to_string());
+    settings.set("compression.codec", config.compression.as_str());
+    settings.set("message.max.bytes", (max_record_bytes + OVERHEAD_BYTES).to_string());
+    settings.set("queue.buffering.max.kbytes", "131072");
+    // The same partition for a key as Java's producers and the embedded log choose.
+    settings.set("partitioner", "murmur2_random");
+    settings
+}
+
+/// For a member of a group.
+pub(super) fn consumer(config: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut settings = base(config);
+    settings.set("statistics.interval.ms", STATISTICS_INTERVAL_MS);
+    settings.set("group.id", group);
+    settings.set("enable.auto.commit", "false");
+    settings.set("enable.auto.offset.store", "false");
+    settings.set("enable.partition.eof", "false");
+    settings.set("auto.offset.reset", "earliest");
+    settings.set("partition.assignment.strategy", config.assignment.as_str());
+    settings.set("session.timeout.ms", config.session_timeout_ms.to_string());
+    settings.set("heartbeat.interval.ms", (config.session_timeout_ms / 10).clamp(100, 3_000).to_string());
+    settings.set("max.poll.interval.ms", config.max_poll_interval_ms.to_string());
+    settings.set("queued.min.messages", config.prefetch_records.to_string());
+    settings.set("queued.max.messages.kbytes", config.prefetch_kbytes.to_string());
+    settings
+}
+
+/// For asking about a group without joining it.
+pub(super) fn inquirer(config: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut settings = base(config);
+    settings.set("group.id", group);
+    settings.set("enable.auto.commit", "false");
+    settings
+}
