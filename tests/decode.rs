@@ -251,3 +251,40 @@ proptest! {
         prop_assert_eq!(kept.get(&unknown), Some(&json!(1)));
     }
 }
+
+/// Lines of the bundled feed that are wrong on purpose.
+const SAMPLE_BAD: usize = 20;
+
+#[test]
+fn bundled_feed_has_good_bad_and_repeated_lines() {
+    use tidemill::config::dedup::DedupConfig;
+    use tidemill::messages::pipeline::{DuplicateRule, Sighting};
+    use tidemill::messages::record::Position;
+    use tidemill::text::fingerprint::fingerprint;
+    use tidemill::text::near_duplicates::DuplicateMemory;
+
+    let feed = include_str!("../assets/sample_feed.ndjson");
+    let mut memory = DuplicateMemory::new(&DedupConfig::default());
+    let (mut fresh, mut same, mut exact, mut near, mut codes) = (0, 0, 0, 0, Vec::new());
+    for (offset, line) in (0..).zip(feed.lines()) {
+        match decoded(line.as_bytes()) {
+            Err(rejection) => codes.push(rejection.code),
+            Ok(document) => {
+                let prints = fingerprint(document.title.as_deref(), &document.text);
+                let origin = Position { topic: "documents".into(), partition: 0, offset };
+                match memory.sight(&document.id, &prints, &origin, 0) {
+                    Sighting::Fresh => fresh += 1,
+                    Sighting::Same => same += 1,
+                    Sighting::Copy(copy) if copy.rule == DuplicateRule::Exact => exact += 1,
+                    Sighting::Copy(_) => near += 1,
+                }
+            }
+        }
+    }
+    assert_eq!(codes.len(), SAMPLE_BAD);
+    codes.sort_unstable();
+    codes.dedup();
+    assert!(codes.len() >= 10, "{codes:?}");
+    println!("fresh {fresh}, same {same}, exact {exact}, near {near}");
+    assert!(fresh >= 140 && same == 3 && exact == 14 && near >= 8, "{fresh} {same} {exact} {near}");
+}
