@@ -39,7 +39,8 @@ impl Reader {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
                 let found = field("event:")
                     .map(|name| (name.to_owned(), serde_json::from_str(field("data:").unwrap()).unwrap()));
-                self.text = rest.to_owned();
+                let consumed = self.text.len() - rest.len();
+                self.text.drain(..consumed);
                 match found {
                     Some(found) => return Some(found),
                     None => continue,
