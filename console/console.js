@@ -273,7 +273,9 @@ const sentimentKind = { positive: "good", negative: "bad", neutral: "" };
 
 function documentItem(id, title, facts) {
   const link = button(title || id, () => explain(id), "link");
-  return element("li", "", link, element("div", "meta", ...facts));
+  const item = element("li", "", link, element("div", "meta", ...facts));
+  item.dataset.id = id;
+  return item;
 }
 
 function fact(text, kind) {
@@ -303,15 +305,18 @@ function showVerdicts() {
   while (list.children.length > KEPT_VERDICTS) list.lastChild.remove();
 }
 
+/** What was judged before the page opened goes below what came live meanwhile. */
 async function loadLatest() {
   const page = await call(`/v1/documents?limit=${KEPT_VERDICTS}`);
-  for (const item of page.items.reverse()) {
+  const list = byId("latest");
+  const shown = new Set([...list.children].map((item) => item.dataset.id));
+  list.append(...page.items.filter((item) => !shown.has(item.id)).map((item) => {
     const sentiment = item.analysis.sentiment || {};
-    addVerdict({
+    return verdictItem({
       at: item.analysis.processed_at, document_id: item.id, title: item.title || item.text.slice(0, 140), source: item.source,
       verdict: item.verdict, duplicate_of: item.duplicate_of, sentiment: sentiment.label, score: sentiment.score,
     });
-  }
+  }));
 }
 
 async function search(event) {

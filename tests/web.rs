@@ -1,5 +1,5 @@
 //! The HTTP API over real connections, with in-memory fakes behind it.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[path = "web/access.rs"]
 mod access;

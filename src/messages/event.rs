@@ -177,6 +177,12 @@ impl EventBus {
         let _ = self.sender.send(event);
     }
 
+    /// Number of the last event, 0 before the first.
+    #[must_use]
+    pub fn last_sequence(&self) -> u64 {
+        self.kept.lock().last
+    }
+
     /// The last `limit` events, oldest first.
     #[must_use]
     pub fn history(&self, limit: usize) -> Vec<Arc<Event>> {

@@ -35,9 +35,8 @@ pub(crate) async fn run<T: Send + 'static>(
     let seconds = app.api.http.compute_timeout_seconds;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
     let place = Arc::clone(&app.compute).acquire_owned();
-    let place = match tokio::time::timeout_at(deadline, place).await {
-        Ok(Ok(place)) => place,
-        Ok(Err(_)) | Err(_) => return Err(app.overloaded("the models are busy with other requests")),
+    let Ok(Ok(place)) = tokio::time::timeout_at(deadline, place).await else {
+        return Err(app.overloaded("the models are busy with other requests"));
     };
     let abandoned = Abandoned::default();
     let _guard = AbandonOnDrop(abandoned.clone());

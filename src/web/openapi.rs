@@ -1,4 +1,4 @@
-//! The API's description in OpenAPI 3.1, made of the table of endpoints and the schemas beside it.
+//! The API's description in `OpenAPI` 3.1, made of the table of endpoints and the schemas beside it.
 
 use serde_json::{Map, Value, json};
 

@@ -107,7 +107,7 @@ impl Endpoint {
         Self { method: "DELETE", ..self }
     }
 
-    const fn as_fault(self) -> Self {
+    const fn for_faults(self) -> Self {
         Self { fault: true, ..self }
     }
 }
@@ -190,13 +190,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         post(faults::actor)
     })
     .with_body("Fault")
-    .as_fault(),
+    .for_faults(),
     write("/v1/faults/store", "faults", "Make the stores fail for a while", (202, "Object"), || post(faults::store))
         .with_body("Outage")
-        .as_fault(),
+        .for_faults(),
     write("/v1/faults/log", "faults", "Make the log fail for a while", (202, "Object"), || post(faults::log))
         .with_body("Outage")
-        .as_fault(),
+        .for_faults(),
 ];
 
 /// The endpoints that exist with or without fault injection.

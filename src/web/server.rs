@@ -27,6 +27,8 @@ use crate::config::http::HttpConfig;
 
 /// How long an answered client may go on sending what nobody reads, so that it sees the answer instead of a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// The same when the daemon stops.
+const LINGER_AT_STOP: Duration = Duration::from_millis(250);
 /// Bytes read and thrown away meanwhile, at most.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// Pause after a failed accept, such as when files run out.
@@ -100,7 +102,7 @@ async fn accept(listener: &TcpListener, shared: &Shared, tracker: &TaskTracker) 
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            refuse(stream);
+            refuse(&stream);
             continue;
         };
         let shared = shared.clone();
@@ -116,7 +118,7 @@ async fn accept(listener: &TcpListener, shared: &Shared, tracker: &TaskTracker) 
 }
 
 /// Tells a connection over the limit why it is closed, without waiting for it.
-fn refuse(stream: TcpStream) {
+fn refuse(stream: &TcpStream) {
     // What does not fit the socket's empty buffer at once is not worth a task.
     let _ = stream.try_write(FULL.as_bytes());
 }
@@ -156,12 +158,13 @@ async fn connection(stream: TcpStream, shared: Shared) {
     if let Err(error) = result {
         tracing::debug!(%error, "http connection ended with an error");
     }
-    linger(connection.into_parts().io.into_inner()).await;
+    let patience = if stopping.is_cancelled() { LINGER_AT_STOP } else { LINGER };
+    linger(connection.into_parts().io.into_inner(), patience).await;
 }
 
 /// Closes our side, then reads what the client still sends: closing with unread bytes would reset the connection and
 /// could destroy the answer on its way.
-async fn linger(mut stream: Patient<TcpStream>) {
+async fn linger(mut stream: Patient<TcpStream>, patience: Duration) {
     let drained = async {
         stream.shutdown().await?;
         let mut scrap = vec![0_u8; 16 * 1024];
@@ -175,7 +178,7 @@ async fn linger(mut stream: Patient<TcpStream>) {
         Ok::<_, io::Error>(())
     };
     // The client is gone or silent: either way there is nothing more to do for it.
-    let _ = tokio::time::timeout(LINGER, drained).await;
+    let _ = tokio::time::timeout(patience, drained).await;
 }
 
 #[cfg(test)]

@@ -80,3 +80,24 @@ async fn a_rebound_name_reaches_nothing_on_loopback() {
     let answer = Answer::of(rebound.header("origin", "http://evil.example").json(&one())).await;
     assert_eq!(answer.refusal(), refused(403, "TM0029"));
 }
+
+#[tokio::test]
+async fn beyond_loopback_names_are_free_and_the_token_guards() {
+    let http = HttpConfig { listen: "0.0.0.0:0".to_owned(), ..limits() };
+    let server = Server::start_with(http, Some(TOKEN), false).await;
+    let read = server.client.get(server.url("/v1/documents")).header("host", "mill.internal:8080");
+    assert_eq!(Answer::of(read).await.status, 200);
+    let write = || server.client.post(server.url("/v1/documents")).header("host", "mill.internal:8080").json(&one());
+    assert_eq!(Answer::of(write()).await.refusal(), refused(401, "TM0015"));
+    assert_eq!(Answer::of(write().bearer_auth(TOKEN)).await.status, 202);
+}
+
+#[tokio::test]
+async fn writes_are_refused_while_the_daemon_stops() {
+    let server = Server::start().await;
+    server.operations.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
+    let answer = server.post("/v1/documents", &one()).await;
+    assert_eq!(answer.refusal(), refused(503, "TM0017"));
+    assert_eq!(server.get("/health").await.json()["status"], "stopping");
+    assert!(server.log.records.lock().is_empty());
+}

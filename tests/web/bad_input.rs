@@ -124,7 +124,7 @@ async fn huge_and_slow_heads_are_cut() {
     let huge = format!("GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(200_000));
     let answer = server.raw(huge.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer:?}");
-    let many: String = (0..500).map(|number| format!("x-{number}: y\r\n")).collect();
+    let many = "x: y\r\n".repeat(500);
     let answer = server.raw(format!("GET /health/live HTTP/1.1\r\n{many}\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431") || answer.starts_with("HTTP/1.1 400"), "{answer:?}");
     // The head never ends: the server closes by itself, which `raw` waits for.

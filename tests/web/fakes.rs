@@ -288,6 +288,7 @@ pub struct FakeOperations {
     pub store: Arc<FakeStore>,
     pub backlog: AtomicU64,
     pub ready: AtomicBool,
+    pub stopping: AtomicBool,
     pub asked: Mutex<Vec<String>>,
 }
 
@@ -345,7 +346,7 @@ impl Operations for FakeOperations {
     fn readiness(&self) -> Readiness {
         let ready = self.ready.load(Ordering::SeqCst);
         let log = Dependency { name: "log".to_owned(), healthy: ready, detail: "embedded".to_owned() };
-        Readiness { ready, stopping: false, dependencies: vec![log] }
+        Readiness { ready, stopping: self.stopping.load(Ordering::SeqCst), dependencies: vec![log] }
     }
 
     fn replay_dead_letter<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, OperationError>> {
@@ -361,6 +362,24 @@ impl Operations for FakeOperations {
 
     fn worker_status(&self) -> Option<Value> {
         Some(json!({ "pools": [] }))
+    }
+}
+
+/// Counts calls; the text `wait` is held until the gate opens, the text `crash` panics.
+#[derive(Default)]
+pub struct FakeAnalyst {
+    pub gate: Mutex<()>,
+    pub begun: AtomicUsize,
+}
+
+impl FakeAnalyst {
+    pub fn analyze(&self, texts: Vec<String>) -> Vec<Value> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        if texts.iter().any(|text| text == "wait") {
+            drop(self.gate.lock());
+        }
+        assert!(!texts.iter().any(|text| text == "crash"), "asked to");
+        texts.into_iter().map(|text| json!({ "text": text })).collect()
     }
 }
 
@@ -382,9 +401,7 @@ pub fn decode(bytes: &[u8]) -> Result<Document, Rejection> {
         Value::Null => Err(Rejection::field(ErrorCode::MissingField, name, format!("{name} is missing"))),
         _ => Err(Rejection::field(ErrorCode::WrongType, name, format!("{name} must be a string"))),
     };
-    if field("text").as_deref() == Ok("panic") {
-        panic!("asked to");
-    }
+    assert_ne!(field("text").as_deref(), Ok("panic"), "asked to");
     let text = field("text")?;
     if text.trim().is_empty() {
         return Err(Rejection::field(ErrorCode::EmptyText, "text", "the text is empty"));

@@ -1,14 +1,16 @@
 //! Analyze, embeddings and search.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use serde_json::json;
+use tidemill::config::http::HttpConfig;
 use tidemill::messages::analysis::VerdictLabel;
 use tidemill::stores::vectors::Neighbor;
 
 use super::fakes::{fake_vector, stored};
-use super::server::{Server, refused};
+use super::server::{PATIENCE, Server, limits, refused};
 
 #[tokio::test]
 async fn analyze_answers_one_result_per_text() {
@@ -106,4 +108,51 @@ async fn search_checks_its_parameters() {
     {
         assert_eq!(server.get(&format!("/v1/search{query}")).await.refusal(), refused(400, code), "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_model_call_that_takes_too_long_keeps_its_place_until_it_really_ends() {
+    let http = HttpConfig { max_concurrent_compute: 1, compute_timeout_seconds: 1, ..limits() };
+    let server = Server::start_with(http, None, false).await;
+    let analyst = server.analyst.clone();
+    let gate = analyst.gate.lock();
+    let wait = json!({ "texts": ["wait"] });
+    assert_eq!(server.post("/v1/analyze", &wait).await.refusal(), refused(504, "TM0018"));
+    let answer = server.post("/v1/analyze", &json!({ "texts": ["a"] })).await;
+    assert_eq!(answer.refusal(), refused(429, "TM0016"));
+    assert_eq!(answer.header("retry-after"), "2");
+    assert_eq!(analyst.begun.load(Ordering::SeqCst), 1);
+    drop(gate);
+    assert_eq!(server.post("/v1/analyze", &wait).await.status, 200);
+}
+
+#[tokio::test]
+async fn model_calls_over_the_limit_wait_their_turn() {
+    let http = HttpConfig { max_concurrent_compute: 1, compute_timeout_seconds: 20, ..limits() };
+    let server = Server::start_with(http, None, false).await;
+    let analyst = server.analyst.clone();
+    let gate = analyst.gate.lock();
+    let calls: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(server.client.post(server.url("/v1/analyze")).json(&json!({ "texts": ["wait"] })).send()))
+        .collect();
+    tokio::time::timeout(PATIENCE, async {
+        while analyst.begun.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(server.get("/health/live").await.status, 200);
+    assert_eq!(analyst.begun.load(Ordering::SeqCst), 1);
+    drop(gate);
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_crashes_costs_one_request() {
+    let server = Server::start_with(HttpConfig { max_concurrent_compute: 1, ..limits() }, None, false).await;
+    assert_eq!(server.post("/v1/analyze", &json!({ "texts": ["crash"] })).await.refusal(), refused(500, "TM0026"));
+    assert_eq!(server.post("/v1/analyze", &json!({ "texts": ["a"] })).await.status, 200);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidemill::config::http::{HttpConfig, Token};
 use tidemill::messages::event::EventBus;
 use tidemill::web::state::ApiState;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::fakes::{FakeEncoder, FakeLog, FakeOperations, FakeStore, FakeVectors, decode};
+use super::fakes::{FakeAnalyst, FakeEncoder, FakeLog, FakeOperations, FakeStore, FakeVectors, decode};
 
 /// Longest any test waits for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,6 +27,7 @@ pub struct Server {
     pub store: Arc<FakeStore>,
     pub vectors: Arc<FakeVectors>,
     pub operations: Arc<FakeOperations>,
+    pub analyst: Arc<FakeAnalyst>,
     pub events: Arc<EventBus>,
     pub stopping: CancellationToken,
     pub task: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -63,10 +64,13 @@ impl Server {
             store: store.clone(),
             backlog: AtomicU64::new(0),
             ready: AtomicBool::new(true),
+            stopping: AtomicBool::new(false),
             asked: Mutex::default(),
         });
         let log = Arc::new(FakeLog::default());
         let vectors = Arc::new(FakeVectors::default());
+        let analyst = Arc::new(FakeAnalyst::default());
+        let analyze = analyst.clone();
         let events = Arc::new(EventBus::new(100));
         let stopping = CancellationToken::new();
         let state = ApiState {
@@ -79,14 +83,14 @@ impl Server {
             documents: store.clone(),
             vectors: vectors.clone(),
             encoder: Arc::new(FakeEncoder::default()),
-            analyze: Arc::new(|texts| Ok(texts.into_iter().map(|text| json!({ "text": text })).collect())),
+            analyze: Arc::new(move |texts| Ok(analyze.analyze(texts))),
             operations: operations.clone(),
             events: events.clone(),
             stopping: stopping.clone(),
         };
         let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { address, client, log, store, vectors, operations, events, stopping, task }
+        Self { address, client, log, store, vectors, operations, analyst, events, stopping, task }
     }
 
     pub fn url(&self, path: &str) -> String {

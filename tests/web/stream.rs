@@ -1,7 +1,5 @@
 //! Live events.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use tidemill::config::http::HttpConfig;
 use tidemill::messages::event::EventKind;
@@ -39,7 +37,8 @@ impl Reader {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
                 let found = field("event:")
                     .map(|name| (name.to_owned(), serde_json::from_str(field("data:").unwrap()).unwrap()));
-                self.text = rest.to_owned();
+                let consumed = self.text.len() - rest.len();
+                self.text.drain(..consumed);
                 match found {
                     Some(found) => return Some(found),
                     None => continue,
@@ -128,7 +127,6 @@ async fn a_watcher_that_reads_nothing_is_cut_and_its_place_freed() {
             if response.status() == 200 {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
     flood.await.expect("the silent watcher should lose its place");
@@ -143,4 +141,15 @@ async fn streams_end_when_the_daemon_stops() {
     server.stopping.cancel();
     while reader.next().await.is_some() {}
     tokio::time::timeout(PATIENCE, server.task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_watcher_that_falls_behind_is_told_and_dropped() {
+    let server = Server::start().await;
+    let mut reader = Reader::open(&server, "/v1/stream", None).await;
+    reader.next().await.unwrap();
+    // Nothing is awaited here, so that the server can't send meanwhile.
+    (1..=10_000).for_each(|number| server.events.publish(restarted(number)));
+    assert!(reader.next_of("dropped").await["missed"].as_u64().unwrap() > 0);
+    assert_eq!(reader.next().await, None);
 }

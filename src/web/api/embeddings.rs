@@ -1,4 +1,4 @@
-//! `POST /v1/embeddings`, in OpenAI's shape so that its clients work.
+//! `POST /v1/embeddings`, in `OpenAI`'s shape so that its clients work.
 //!
 //! Any model name is taken, since clients insist on theirs; the answer names the encoder that did the work.
 
@@ -54,9 +54,9 @@ pub(crate) async fn embeddings(State(app): State<AppState>, headers: HeaderMap, 
         return Err(ApiError::field(ErrorCode::InvalidParameter, "dimensions", message));
     }
     let encoder = app.api.encoder.clone();
-    let encoded = compute::run(&app, move |abandoned| encode(&*encoder, &texts, abandoned)).await?;
-    let tokens: u64 = encoded.iter().map(|encoded| u64::from(encoded.tokens)).sum();
-    let data: Vec<Value> = encoded
+    let results = compute::run(&app, move |abandoned| encode(&*encoder, &texts, abandoned)).await?;
+    let tokens: u64 = results.iter().map(|encoded| u64::from(encoded.tokens)).sum();
+    let data: Vec<Value> = results
         .iter()
         .enumerate()
         .map(|(index, encoded)| {
@@ -90,15 +90,15 @@ fn texts_of(input: Value) -> ApiResult<Vec<String>> {
 }
 
 fn encode(encoder: &dyn Encoder, texts: &[String], abandoned: &Abandoned) -> ApiResult<Vec<Encoded>> {
-    let mut encoded = Vec::with_capacity(texts.len());
+    let mut results = Vec::with_capacity(texts.len());
     for chunk in texts.chunks(TEXTS_PER_CALL) {
         if abandoned.is_set() {
             return Err(ApiError::new(ErrorCode::Timeout, "nobody waits for the answer any more"));
         }
         let chunk: Vec<&str> = chunk.iter().map(String::as_str).collect();
-        encoded.extend(encoder.encode(&chunk).map_err(|error| of_model(&error))?);
+        results.extend(encoder.encode(&chunk).map_err(|error| of_model(&error))?);
     }
-    Ok(encoded)
+    Ok(results)
 }
 
 fn written(vector: &[f32], format: Format) -> Value {

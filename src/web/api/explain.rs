@@ -76,7 +76,9 @@ impl Found {
         if !correlated.is_empty() {
             self.matched.push("correlation_id");
         }
-        correlated.into_iter().for_each(|stored| self.add_document(stored));
+        for stored in correlated {
+            self.add_document(stored);
+        }
         if let Some(letter) = app.query(store.dead_letter(id)).await? {
             self.matched.push("dead_letter_id");
             if let Some(document_id) = letter.document_id.clone()
@@ -90,7 +92,9 @@ impl Found {
         if !letters.is_empty() {
             self.matched.push("dead_letters");
         }
-        letters.into_iter().for_each(|letter| self.add_letter(letter));
+        for letter in letters {
+            self.add_letter(letter);
+        }
         Ok(())
     }
 

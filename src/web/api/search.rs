@@ -55,8 +55,8 @@ async fn nearest(app: &App, query: String, k: usize, filter: VectorFilter) -> Ap
     let encoder = app.api.encoder.clone();
     let vectors = app.api.vectors.clone();
     compute::run(app, move |_| {
-        let encoded = encoder.encode(&[&query]).map_err(|error| of_model(&error))?;
-        let first = encoded.first().ok_or_else(|| ApiError::new(ErrorCode::Internal, "the encoder gave no vector"))?;
+        let results = encoder.encode(&[&query]).map_err(|error| of_model(&error))?;
+        let first = results.first().ok_or_else(|| ApiError::new(ErrorCode::Internal, "the encoder gave no vector"))?;
         Ok(vectors.nearest(&first.vector, k, &filter)?)
     })
     .await

@@ -54,7 +54,11 @@ pub(crate) async fn stream(
     let after = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let (missed, receiver) = app.api.events.subscribe(after);
     let mut first = VecDeque::from(missed);
-    let now = Event { sequence: after.unwrap_or(0), at: chrono::Utc::now(), kind: snapshot(&app).await };
+    let now = Event {
+        sequence: after.unwrap_or_else(|| app.api.events.last_sequence()),
+        at: chrono::Utc::now(),
+        kind: snapshot(&app).await,
+    };
     first.push_front(Arc::new(now));
     let stopping = app.api.stopping.clone();
     let watcher = Watcher { receiver, first, types, stopping, ended: false, _place: place };
@@ -81,12 +85,13 @@ fn messages(watcher: Watcher) -> impl Stream<Item = Result<Message, Infallible>>
 impl Watcher {
     async fn next(&mut self) -> Option<Message> {
         while !self.ended {
-            let event = match self.first.pop_front() {
-                Some(event) => Ok(event),
-                None => tokio::select! {
+            let event = if let Some(event) = self.first.pop_front() {
+                Ok(event)
+            } else {
+                tokio::select! {
                     () = self.stopping.cancelled() => return None,
                     event = self.receiver.recv() => event,
-                },
+                }
             };
             match event {
                 Ok(event) if self.types.is_empty() || self.types.iter().any(|name| name == event.kind.name()) => {
