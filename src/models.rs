@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::config::encoder::{EncoderConfig, EncoderKind};
+use crate::config::sentiment::SentimentConfig;
 use crate::messages::analysis::{EmbeddingInfo, Sentiment};
 
 pub mod compute;
@@ -9,6 +11,43 @@ pub mod hashing;
 pub mod kernels;
 pub mod minilm;
 pub mod sentiment;
+
+use self::compute::Compute;
+use self::hashing::HashingEncoder;
+use self::minilm::MiniLm;
+use self::sentiment::LocalSentiment;
+
+/// The models of a daemon: they share threads, and the sentiment model goes on where the encoder's lower layers end.
+#[derive(Clone)]
+pub struct Models {
+    /// Turns texts into vectors.
+    pub encoder: Arc<dyn Encoder>,
+    /// Judges them.
+    pub sentiment: Arc<dyn SentimentModel>,
+}
+
+impl Models {
+    /// Loads what the configuration names. With the hashing encoder sentiment is judged by words alone.
+    ///
+    /// # Errors
+    /// [`ModelError::Missing`] or [`ModelError::Damaged`], naming the file and what to do.
+    pub fn open(encoder: &EncoderConfig, sentiment: &SentimentConfig) -> Result<Self, ModelError> {
+        let compute = Compute::new(encoder.threads)?;
+        let (bytes, origin) = sentiment::weights(sentiment.weights.as_deref())?;
+        match encoder.kind {
+            EncoderKind::Minilm => {
+                let shared = sentiment::shared_layers(&bytes, &origin)?;
+                let encoder = MiniLm::open(&encoder.model_dir, compute.clone())?.with_trunk(shared);
+                let judge = LocalSentiment::new(&bytes, &origin, Some(encoder.weights()), compute)?;
+                Ok(Self { encoder: Arc::new(encoder), sentiment: Arc::new(judge) })
+            }
+            EncoderKind::Hashing => {
+                let judge = LocalSentiment::new(&bytes, &origin, None, compute)?;
+                Ok(Self { encoder: Arc::new(HashingEncoder::default()), sentiment: Arc::new(judge) })
+            }
+        }
+    }
+}
 
 /// What an encoder makes of one text.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! The local sentiment model: the encoder's lower layers, own upper layers, and a linear model on words beside them.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,12 +64,13 @@ pub fn shared_layers(bytes: &[u8], origin: &str) -> Result<usize, ModelError> {
 ///
 /// # Errors
 /// [`ModelError::Damaged`] if the file can't be read.
-pub fn weights(path: Option<&Path>) -> Result<(Vec<u8>, String), ModelError> {
-    let Some(path) = path else { return Ok((BUILT_IN.to_vec(), "built-in sentiment weights".to_owned())) };
+pub fn weights(path: Option<&Path>) -> Result<(Cow<'static, [u8]>, String), ModelError> {
+    let Some(path) = path else { return Ok((BUILT_IN.into(), "built-in sentiment weights".to_owned())) };
     let name = path.display().to_string();
-    let bytes = std::fs::read(path)
-        .map_err(|error| ModelError::Damaged { path: name.clone(), reason: format!("it can't be read: {error}") })?;
-    Ok((bytes, name))
+    match std::fs::read(path) {
+        Ok(bytes) => Ok((bytes.into(), name)),
+        Err(error) => Err(ModelError::Damaged { path: name, reason: format!("it can't be read: {error}") }),
+    }
 }
 
 impl LocalSentiment {

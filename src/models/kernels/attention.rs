@@ -135,6 +135,22 @@ fn attention_body<const FMA: bool>(qkv: &[f32], context: &mut [f32], width: usiz
     }
 }
 
+/// One head's rows, together.
+type Rows = Vec<[f32; HEAD]>;
+
+/// Copies the columns of one head out of rows of `stride` values.
+#[inline(always)]
+fn gather(rows: &[f32], stride: usize, first: usize) -> Rows {
+    rows.chunks_exact(stride).map(|row| row[first..].first_chunk().copied().unwrap_or([0.0; HEAD])).collect()
+}
+
+#[inline(always)]
+fn add_scaled<const FMA: bool>(to: &mut [f32; HEAD], factor: f32, from: &[f32; HEAD]) {
+    for at in 0..HEAD {
+        to[at] = madd::<FMA>(factor, from[at], to[at]);
+    }
+}
+
 #[inline(always)]
 fn attention_backward_body<const FMA: bool>(qkv: &[f32], grad: &[f32], grad_qkv: &mut [f32], width: usize) {
     let stride = 3 * width;
@@ -143,27 +159,28 @@ fn attention_backward_body<const FMA: bool>(qkv: &[f32], grad: &[f32], grad_qkv:
     let mut weights = vec![0.0f32; tokens];
     let mut slopes = vec![0.0f32; tokens];
     for head in 0..width / HEAD {
-        let (q, k, v) = (head * HEAD, width + head * HEAD, 2 * width + head * HEAD);
-        for query in 0..tokens {
-            let wanted = &qkv[query * stride + q..][..HEAD];
-            let slope_out = &grad[query * width + head * HEAD..][..HEAD];
-            for (token, row) in qkv.chunks_exact(stride).enumerate() {
-                weights[token] = dot::<FMA>(wanted, &row[k..k + HEAD]) * scale;
-                slopes[token] = dot::<FMA>(slope_out, &row[v..v + HEAD]);
+        let starts = [head * HEAD, width + head * HEAD, 2 * width + head * HEAD];
+        let [queries, keys, values] = starts.map(|start| gather(qkv, stride, start));
+        let outputs = gather(grad, width, head * HEAD);
+        let mut grads: [Rows; 3] = std::array::from_fn(|_| vec![[0.0; HEAD]; tokens]);
+        let [query_grads, key_grads, value_grads] = &mut grads;
+        for ((query, output), query_grad) in queries.iter().zip(&outputs).zip(query_grads) {
+            for token in 0..tokens {
+                weights[token] = dot::<FMA>(query, &keys[token]) * scale;
+                slopes[token] = dot::<FMA>(output, &values[token]);
             }
             softmax::<FMA>(&mut weights);
             let mean = dot::<FMA>(&weights, &slopes);
             for token in 0..tokens {
-                let weight = weights[token];
-                let slope = weight * (slopes[token] - mean) * scale;
-                let row = &qkv[token * stride..][..stride];
-                for at in 0..HEAD {
-                    let to = token * stride + at;
-                    grad_qkv[query * stride + q + at] =
-                        madd::<FMA>(slope, row[k + at], grad_qkv[query * stride + q + at]);
-                    grad_qkv[to + k] = madd::<FMA>(slope, wanted[at], grad_qkv[to + k]);
-                    grad_qkv[to + v] = madd::<FMA>(weight, slope_out[at], grad_qkv[to + v]);
-                }
+                let slope = weights[token] * (slopes[token] - mean) * scale;
+                add_scaled::<FMA>(query_grad, slope, &keys[token]);
+                add_scaled::<FMA>(&mut key_grads[token], slope, query);
+                add_scaled::<FMA>(&mut value_grads[token], weights[token], output);
+            }
+        }
+        for (rows, start) in grads.iter().zip(starts) {
+            for (row, to) in rows.iter().zip(grad_qkv.chunks_exact_mut(stride)) {
+                to[start..start + HEAD].iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
             }
         }
     }

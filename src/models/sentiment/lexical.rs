@@ -6,9 +6,9 @@ use super::dataset::Class;
 use super::features::{BUCKETS, Feature, PLACES};
 
 /// Passes over the data.
-const EPOCHS: usize = 10;
+const EPOCHS: usize = 8;
 /// Step size of AdaGrad.
-const RATE: f32 = 0.25;
+const RATE: f32 = 0.1;
 /// Pull of every touched weight towards zero.
 const DECAY: f32 = 2e-4;
 /// Texts a hashed feature must be in to count.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use parking_lot::Mutex;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, Tensor, Var, bail};
 
 use crate::models::kernels::attention::{Scratch, attention, attention_backward};
 use crate::models::kernels::gelu::{gelu_backward, gelu_forward};
@@ -32,12 +34,36 @@ fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), like.device())
 }
 
+/// Where the gradient of a parameter is gathered over the parts of a batch. Candle's own store would allocate, clear and
+/// add a matrix of the parameter's size for each part; here the product adds to it directly.
+pub type Gradient = Arc<Mutex<Vec<f32>>>;
+
+/// A parameter on the tape with its gradient.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// The value.
+    pub var: Var,
+    /// Its gradient so far.
+    pub gradient: Gradient,
+}
+
+impl Parameter {
+    /// A parameter without a gradient yet.
+    pub fn new(var: Var) -> Self {
+        let gradient = Arc::new(Mutex::new(vec![0.0; var.elem_count()]));
+        Self { var, gradient }
+    }
+}
+
 fn rows_and_columns(layout: &Layout) -> Result<(usize, usize)> {
     layout.shape().dims2()
 }
 
 /// `x · weightᵀ + bias`.
-struct Dense;
+struct Dense {
+    weight: Gradient,
+    bias: Gradient,
+}
 
 impl CustomOp3 for Dense {
     fn name(&self) -> &'static str {
@@ -66,15 +92,13 @@ impl CustomOp3 for Dense {
         &self,
         x: &Tensor,
         weight: &Tensor,
-        bias: &Tensor,
+        _bias: &Tensor,
         _result: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (outputs, inputs) = weight.dims2()?;
         let rows = x.dim(0)?;
         let mut x_grad = None;
-        let mut weight_grad = vec![0.0f32; outputs * inputs];
-        let mut bias_grad = vec![0.0f32; outputs];
         with_values(grad, |grad| {
             if x.track_op() {
                 let mut out = vec![0.0f32; rows * inputs];
@@ -84,19 +108,24 @@ impl CustomOp3 for Dense {
                 x_grad = Some(tensor(out, x)?);
             }
             with_values(x, |x| {
-                multiply(&mut weight_grad, View::new(grad, outputs).t(), View::new(x, inputs), false, 1);
+                let grad = View::new(grad, outputs).t();
+                multiply(&mut self.weight.lock(), grad, View::new(x, inputs), true, 1);
             })?;
+            let mut bias_grad = self.bias.lock();
             for row in grad.chunks_exact(outputs) {
                 bias_grad.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
             }
             Ok::<(), candle_core::Error>(())
         })??;
-        Ok((x_grad, Some(tensor(weight_grad, weight)?), Some(tensor(bias_grad, bias)?)))
+        Ok((x_grad, None, None))
     }
 }
 
 /// Layer normalisation of every row.
-struct Norm;
+struct Norm {
+    gamma: Gradient,
+    beta: Gradient,
+}
 
 impl CustomOp3 for Norm {
     fn name(&self) -> &'static str {
@@ -121,19 +150,19 @@ impl CustomOp3 for Norm {
         &self,
         x: &Tensor,
         gamma: &Tensor,
-        beta: &Tensor,
+        _beta: &Tensor,
         _result: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let mut rows = with_values(grad, <[f32]>::to_vec)?;
-        let (mut gamma_grad, mut beta_grad) = (vec![0.0f32; gamma.elem_count()], vec![0.0f32; beta.elem_count()]);
+        let (mut gamma_grad, mut beta_grad) = (self.gamma.lock(), self.beta.lock());
         with_values(x, |x| {
             with_values(gamma, |gamma| {
                 let grads = NormGradients { rows: &mut rows, gamma: &mut gamma_grad, beta: &mut beta_grad };
                 norm_backward(x, gamma, grads);
             })
         })??;
-        Ok((Some(tensor(rows, x)?), Some(tensor(gamma_grad, gamma)?), Some(tensor(beta_grad, beta)?)))
+        Ok((Some(tensor(rows, x)?), None, None))
     }
 }
 
@@ -280,16 +309,18 @@ impl CustomOp1 for Dropout {
 ///
 /// # Errors
 /// If the shapes don't fit.
-pub fn dense(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.apply_op3(weight, bias, Dense)
+pub fn dense(x: &Tensor, weight: &Parameter, bias: &Parameter) -> Result<Tensor> {
+    let gradients = Dense { weight: Arc::clone(&weight.gradient), bias: Arc::clone(&bias.gradient) };
+    x.apply_op3(&weight.var, &bias.var, gradients)
 }
 
 /// Layer normalisation on the tape.
 ///
 /// # Errors
 /// If the shapes don't fit.
-pub fn normalise(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
-    x.apply_op3(gamma, beta, Norm)
+pub fn normalise(x: &Tensor, gamma: &Parameter, beta: &Parameter) -> Result<Tensor> {
+    let gradients = Norm { gamma: Arc::clone(&gamma.gradient), beta: Arc::clone(&beta.gradient) };
+    x.apply_op3(&gamma.var, &beta.var, gradients)
 }
 
 /// GELU on the tape.

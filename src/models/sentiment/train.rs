@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -175,7 +174,7 @@ impl Trainer<'_> {
     /// If candle refuses an operation.
     pub fn network(&self, data: &Prepared, chosen: &[usize], options: &Options) -> candle_core::Result<Network> {
         let trainable = Trainable::new(&data.base)?;
-        let mut optimizer = AdamW::new(trainable.vars(options.head_rate), options.weight_decay);
+        let mut optimizer = AdamW::new(trainable.parameters(options.head_rate), options.weight_decay);
         let mut order = chosen.to_vec();
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let total = options.epochs * order.len().div_ceil(options.batch);
@@ -187,13 +186,12 @@ impl Trainer<'_> {
                 let shards: Vec<&[usize]> = batch.chunks(batch.len().div_ceil(self.compute.threads())).collect();
                 let weight: f32 = batch.iter().map(|i| options.class_weights[data.classes[*i]]).sum();
                 let seeds: Vec<u64> = shards.iter().map(|_| rng.u64(..)).collect();
-                let results = self.compute.install(|| {
-                    let run = |(shard, seed): (&&[usize], &u64)| shard_gradient(&trainable, data, shard, (options, weight, *seed));
+                let losses = self.compute.install(|| {
+                    let run = |(shard, seed): (&&[usize], &u64)| shard_loss(&trainable, data, shard, (options, weight, *seed));
                     shards.par_iter().zip(&seeds).map(run).collect::<candle_core::Result<Vec<_>>>()
                 })?;
-                let (losses, grads): (Vec<f32>, Vec<GradStore>) = results.into_iter().unzip();
                 loss += losses.iter().sum::<f32>();
-                self.compute.install(|| optimizer.step(&grads, options.rate * schedule(step, total)))?;
+                self.compute.install(|| optimizer.step(options.rate * schedule(step, total)))?;
                 step += 1;
                 if step.is_multiple_of(100) {
                     (self.progress)(&format!("step {step} of {total}"));
@@ -207,13 +205,13 @@ impl Trainer<'_> {
     }
 }
 
-/// Loss and gradient of a part of a batch.
-fn shard_gradient(
+/// Loss of a part of a batch; its gradient is added to those of the parameters.
+fn shard_loss(
     network: &Trainable,
     data: &Prepared,
     shard: &[usize],
     (options, batch_weight, seed): (&Options, f32, u64),
-) -> candle_core::Result<(f32, GradStore)> {
+) -> candle_core::Result<f32> {
     let lengths: Vec<usize> = shard.iter().map(|i| data.trunks[*i].states.len() / WIDTH).collect();
     let states: Vec<f32> = shard.iter().flat_map(|i| data.trunks[*i].states.iter().copied()).collect();
     let states = Tensor::from_vec(states, (lengths.iter().sum::<usize>(), WIDTH), &Device::Cpu)?;
@@ -228,10 +226,10 @@ fn shard_gradient(
         })
         .collect();
     let targets = Tensor::from_vec(targets, (shard.len(), CLASSES), &Device::Cpu)?;
-    let logits = network.forward(states, &Arc::new(lengths), seed)?;
+    let logits = network.forward(states, &Arc::new(lengths), Some(seed))?;
     let loss = (candle_nn::ops::log_softmax(&logits, 1)? * targets)?.sum_all()?.neg()?;
-    let grads = loss.backward()?;
-    Ok((loss.to_scalar::<f32>()?, grads))
+    loss.backward()?;
+    loss.to_scalar::<f32>()
 }
 
 /// Drops one part's scores.
