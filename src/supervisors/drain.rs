@@ -79,18 +79,29 @@ impl Supervisor {
         loop {
             let (ended, in_time) = self.stop_workers(member, mode, deadline).await;
             aborted |= !in_time;
-            if let Some(ended) = ended {
-                exit = ended.reason;
+            if let Some((_, last)) = ended.last() {
+                exit = last.reason;
             }
-            // A worker may have crashed while the mailbox was worked off: go on with a new one.
             if mode != StopMode::Drain || aborted || child.depth() == 0 || Instant::now() >= deadline {
                 break;
             }
+            // Workers crashed while the mailbox was worked off, or none was there: go on with new ones.
             let delay = child.policy.get().backoff.delay(failures);
             failures += 1;
             tokio::time::sleep_until((Instant::now() + delay).min(deadline)).await;
-            child.metrics.restarts[exit.index()].fetch_add(1, Ordering::Relaxed);
-            self.launch(member, 0);
+            let crashed = ended.iter().filter(|(_, exit)| exit.reason != ExitReason::Completed);
+            let again: Vec<usize> = crashed
+                .map(|(worker, exit)| {
+                    child.metrics.restarts[exit.reason.index()].fetch_add(1, Ordering::Relaxed);
+                    *worker
+                })
+                .collect();
+            if again.is_empty() {
+                self.launch(member, 0);
+            }
+            for worker in again {
+                self.launch(member, worker);
+            }
         }
         let left = match &child.port {
             Some(port) if mode == StopMode::Drain => port.clear(),
@@ -107,17 +118,17 @@ impl Supervisor {
         Some(ChildStop { name: child.name.to_string(), exit, left, aborted, seconds })
     }
 
-    /// Asks all workers to stop and waits for them; after the deadline drops them. Returns how the last one ended and
-    /// whether all did in time.
-    async fn stop_workers(&mut self, member: usize, mode: StopMode, deadline: Instant) -> (Option<Exit>, bool) {
+    /// Asks all workers to stop and waits for them; after the deadline drops them. Returns how each ended and whether all
+    /// did in time.
+    async fn stop_workers(&mut self, member: usize, mode: StopMode, deadline: Instant) -> (Vec<(usize, Exit)>, bool) {
         let env = self.env.clone();
-        let Member::Unit(child, seats) = &mut self.members[member] else { return (None, true) };
+        let Member::Unit(child, seats) = &mut self.members[member] else { return (Vec::new(), true) };
         for seat in seats.iter() {
             if let Some(link) = &seat.link {
                 link.ask(Control::Stop(mode));
             }
         }
-        let (mut last, mut in_time) = (None, true);
+        let (mut all, mut in_time) = (Vec::new(), true);
         for (worker, seat) in seats.iter_mut().enumerate() {
             seat.overdue = None;
             let Some(link) = seat.link.clone() else { continue };
@@ -137,10 +148,10 @@ impl Supervisor {
                     view.link = None;
                     view.last_exit = Some((exit.clone(), Instant::now()));
                 });
-                last = Some(exit);
+                all.push((worker, exit));
             }
             seat.link = None;
         }
-        (last, in_time)
+        (all, in_time)
     }
 }

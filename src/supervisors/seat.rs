@@ -64,6 +64,7 @@ impl Seat {
         });
         let (port, policy, env_, events) = (child.port.clone(), child.policy.clone(), env.clone(), events.clone());
         let on_exit = move |link: &Arc<Link>, exit: Exit| {
+            let exit = link.judge(exit);
             let recovery = port.map_or(Recovery::default(), |port| port.recover(token, &exit, policy.get().attempts));
             if link.exited(exit, recovery) {
                 let _ = events.send(Event::Exited { member, worker, incarnation: token.incarnation });
@@ -124,7 +125,7 @@ impl Seat {
         if matches!(link.phase(), Phase::Exited(..)) {
             return None;
         }
-        let attempts = child.policy.get().attempts;
+        let (exit, attempts) = (link.judge(exit), child.policy.get().attempts);
         let recovery =
             child.port.as_ref().map_or(Recovery::default(), |port| port.recover(link.token, &exit, attempts));
         link.fence();

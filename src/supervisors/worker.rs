@@ -59,12 +59,7 @@ impl<A: Actor> Host for ActorHost<A> {
             let mut worker = Worker { actor, ctx: &ctx, host: &self, policy: &policy, retry: Retry::default() };
             match worker.live().await {
                 Ok(()) => Exit::new(ExitReason::Completed, "stopped in order"),
-                Err(mut exit) => {
-                    if ctx.link.was_injected() {
-                        exit.blames = None;
-                    }
-                    exit
-                }
+                Err(exit) => exit,
             }
         };
         Work { future: Box::pin(future), state: kept }
