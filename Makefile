@@ -40,8 +40,9 @@ bench: setup model ## own benchmarks
 bench-peers: setup model ## side by side with peers
 	@deploy/bench-peers.sh
 
-soak: setup model ## long chaos run: faults, kills and restarts (SOAK_MINUTES, default 60)
-	@TIDEMILL_SOAK_MINUTES="$${SOAK_MINUTES:-60}" cargo test --release --locked --test chaos -- --nocapture
+soak: setup model ## long chaos run: faults and kill -9 (TIDEMILL_SOAK_DOCUMENTS, TIDEMILL_SOAK_KILLS)
+	@TIDEMILL_SOAK_DOCUMENTS="$${TIDEMILL_SOAK_DOCUMENTS:-20000}" TIDEMILL_SOAK_KILLS="$${TIDEMILL_SOAK_KILLS:-10}" \
+		cargo test --release --locked --test chaos -- --nocapture
 
 dist: setup ## release archive with binary, config, deploy and grafana
 	@deploy/dist.sh

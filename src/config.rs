@@ -32,7 +32,7 @@ macro_rules! sections {
 }
 
 sections! {
-    /// The process: where it keeps its data and models.
+    /// The process: where it keeps its data.
     daemon: daemon::DaemonConfig;
     /// Log lines, written to standard error.
     logging: logging::LoggingConfig;

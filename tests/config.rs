@@ -105,9 +105,6 @@ fn every_problem_of_every_layer_is_reported_at_once() {
         "flag --set daemon.data_dir: needs the form section.key=value".to_owned(),
         "flag --set logging.color: logging.color = \"sometimes\" is not allowed; allowed: \"auto\", \"always\", \"never\"".to_owned(),
     ];
-    if !Config::SECTIONS.contains(&"http") {
-        expected[3] = format!("{file}:6: unknown key http2");
-    }
     expected.sort();
     assert_eq!(found, expected);
 }
@@ -126,6 +123,34 @@ fn broken_toml_names_its_line() {
     let found = findings(&fixture.sources());
     let [only] = found.as_slice() else { panic!("{found:?}") };
     assert!(only.contains("a.toml:3: not valid TOML"), "{only}");
+}
+
+#[test]
+fn name_with_dots_in_a_map_is_set_from_flag_and_variable() {
+    let mut sources = Sources { sets: vec!["kafka.properties.security.protocol=SASL_PLAINTEXT".to_owned()], ..Sources::default() };
+    sources.environment = environment(&[("TIDEMILL__KAFKA__PROPERTIES__SASL__MECHANISM", "PLAIN")]);
+    let text = format!("{:?}", sources.load().unwrap().config.kafka.properties);
+    assert!(text.contains("security.protocol") && text.contains("sasl.mechanism"), "{text}");
+}
+
+#[test]
+fn secret_of_the_wrong_type_is_not_printed() {
+    let fixture = Fixture::new("[http]\ntoken = 1234567890123456\n");
+    let found = findings(&fixture.sources());
+    assert!(found[0].ends_with("a.toml:2: http.token = *** is not allowed; allowed: text"), "{found:?}");
+}
+
+#[test]
+fn settings_of_one_actor_change_live_but_for_its_workers() {
+    let fixture = Fixture::new("");
+    let sources = fixture.sources();
+    let loaded = sources.load().unwrap();
+    let reloader = Reloader::new(sources, loaded);
+    fixture.write("a.toml", "[actors.embedder]\nmailbox_capacity = 77\nworkers = 3\n[dedup]\ncosine_threshold = 0.9\n");
+    let report = reloader.reload(Trigger::Signal);
+    assert_eq!(report.applied, ["actors.embedder.mailbox_capacity", "dedup.cosine_threshold"]);
+    assert_eq!(report.needs_restart, ["actors.embedder.workers"]);
+    assert_eq!(reloader.current().actors.embedder.mailbox_capacity, 77);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use self::layer::{Layer, Origins};
 use super::Config;
 use super::error::{ConfigError, Finding, Origin};
 use super::problem::Problems;
-use super::schema::Node;
+use super::schema::{self, Node};
 use super::secret::REDACTED;
 
 /// The file that is read when none is named, if it is there.
@@ -151,6 +151,5 @@ fn typed(mut values: Value, origins: &Origins, findings: &mut Vec<Finding>) -> C
 
 /// The value as it may be shown.
 fn shown(key: &str, value: impl std::fmt::Display) -> String {
-    let path: Vec<&str> = key.split('.').collect();
-    if Node::at(&path).is_some_and(Node::is_secret) { REDACTED.to_owned() } else { value.to_string() }
+    if schema::is_secret(key) { REDACTED.to_owned() } else { value.to_string() }
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch as channel;
 use super::Config;
 use super::error::{ConfigError, Finding};
 use super::layers::{self, Loaded, Sources, layer};
-use super::schema::{self, Node};
+use super::schema;
 use crate::telemetry::events::ConfigReloaded;
 
 pub use self::watch::watch;
@@ -143,7 +143,7 @@ fn changed(old: &Loaded, new: &Loaded) -> Vec<String> {
     keys.retain(|key| {
         let path: Vec<&str> = key.split('.').collect();
         // Secrets look alike when serialised, so they are compared as they were set.
-        let secret_differs = Node::at(&path).is_some_and(Node::is_secret)
+        let secret_differs = schema::is_secret(key)
             && layer::get(&old.merged, &path) != layer::get(&new.merged, &path);
         secret_differs || before.get(key) != after.get(key)
     });

@@ -191,6 +191,17 @@ impl<'a> Node<'a> {
     }
 }
 
+/// Names of keys whose values are secret whatever their type is.
+const SECRET_NAMES: &[&str] = &["token", "password", "secret", "api_key"];
+
+/// Whether the value of a key must never be shown: by its type ([`super::secret::Secret`]) or by its name.
+#[must_use]
+pub fn is_secret(key: &str) -> bool {
+    let path: Vec<&str> = key.split('.').collect();
+    let named = path.last().is_some_and(|name| SECRET_NAMES.contains(name));
+    named || Node::at(&path).is_some_and(Node::is_secret)
+}
+
 /// Every declared key below the root, as a full path; maps stand for themselves.
 #[must_use]
 pub fn all_keys() -> Vec<String> {

@@ -53,17 +53,26 @@ fn set(layer: &mut Layer, path: Vec<String>, value: &str, origin: Origin, findin
     }
 }
 
-/// Variables are upper case by custom, keys lower: takes over the spelling of the schema.
+/// Variables are upper case by custom, keys lower: takes over the spelling of the schema. Below a map of plain values
+/// what is left of the path is one name with dots in it, such as `sasl.password` in `kafka.properties`.
 fn spelled_as_declared(path: Vec<String>) -> Vec<String> {
+    let mut spelled: Vec<String> = Vec::with_capacity(path.len());
     let mut node = Some(Node::root());
-    path.into_iter()
-        .map(|given| {
-            let key =
-                node.and_then(|node| node.declared_key(&given)).map_or_else(|| given.to_lowercase(), str::to_owned);
-            node = node.and_then(|node| node.child(&key));
-            key
-        })
-        .collect()
+    let mut names = path.into_iter();
+    while let Some(given) = names.next() {
+        let key = node.and_then(|node| node.declared_key(&given)).map_or_else(|| given.to_lowercase(), str::to_owned);
+        let value = node.and_then(|node| node.child(&key));
+        let plain_map = node.is_some_and(Node::is_map) && value.is_some_and(|value| !value.is_table());
+        spelled.push(key);
+        if plain_map {
+            let rest: Vec<String> = names.by_ref().map(|name| name.to_lowercase()).collect();
+            if let (Some(last), false) = (spelled.last_mut(), rest.is_empty()) {
+                *last = format!("{last}.{}", rest.join("."));
+            }
+        }
+        node = value;
+    }
+    spelled
 }
 
 /// The text as the type the schema wants: as it is where text is wanted, else as a TOML value; a list may also be given
