@@ -37,7 +37,9 @@ fn main() {
 
 fn normalised(mut values: Vec<f32>) -> Arc<[f32]> {
     let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
-    values.iter_mut().for_each(|value| *value /= norm);
+    for value in &mut values {
+        *value /= norm;
+    }
     values.into()
 }
 
@@ -156,7 +158,7 @@ fn vectors() {
             index.insert(entry).unwrap();
         }
         let inserted = started.elapsed();
-        assert!(index.wait_until_built(Duration::from_secs(3600)));
+        assert!(index.wait_until_built(Duration::from_hours(1)));
         let built = started.elapsed();
         let queries: Vec<Arc<[f32]>> = (0..QUERIES)
             .map(|_| {

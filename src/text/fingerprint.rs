@@ -531,7 +531,7 @@ mod tests {
         #[test]
         fn a_text_is_its_own_copy(text in ".{1,120}") {
             let one = fingerprint(None, &text);
-            prop_assert_eq!(one.signature.similarity(&one.signature), 1.0);
+            prop_assert!(one.signature.similarity(&one.signature) > 0.999);
             prop_assert_eq!(one.clone(), fingerprint(None, &text));
         }
     }

@@ -209,7 +209,6 @@ mod tests {
             assert!(bands * rows <= PERMUTATIONS);
             let rows = i32::try_from(rows).unwrap_or(0);
             let found = 1.0 - (1.0 - threshold.powi(rows)).powi(i32::try_from(bands).unwrap_or(0));
-            println!("threshold {threshold}: {bands} x {rows} finds {found}");
             assert!(found > 0.9, "threshold {threshold}: {bands} bands of {rows} rows find {found}");
         }
     }
