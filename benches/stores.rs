@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidemill::config::store::{StoreConfig, VectorsConfig};
-use tidemill::messages::analysis::{Analysis, Category, EmbeddingInfo, Probabilities, Sentiment, SentimentLabel, VerdictLabel};
+use tidemill::messages::analysis::{
+    Analysis, Category, EmbeddingInfo, Probabilities, Sentiment, SentimentLabel, VerdictLabel,
+};
 use tidemill::messages::correlation::CorrelationId;
 use tidemill::messages::document::Document;
 use tidemill::messages::record::Position;
@@ -35,7 +37,9 @@ fn main() {
 
 fn normalised(mut values: Vec<f32>) -> Arc<[f32]> {
     let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
-    values.iter_mut().for_each(|value| *value /= norm);
+    for value in &mut values {
+        *value /= norm;
+    }
     values.into()
 }
 
@@ -58,7 +62,9 @@ fn row(index: usize, vector: Arc<[f32]>) -> VerdictRow {
         source: "news".into(),
         url: Some(format!("https://news.example/{index}")),
         title: Some(format!("Northwind lifts outlook for the {index}th time")),
-        text: format!("Northwind raised its full-year revenue guidance to ${index} million on Tuesday, citing record orders."),
+        text: format!(
+            "Northwind raised its full-year revenue guidance to ${index} million on Tuesday, citing record orders."
+        ),
         author: None,
         published_at: Some(now),
         symbols: vec!["NWND".to_owned()],
@@ -123,7 +129,8 @@ async fn sqlite() {
     }
     println!("sqlite get: {:.1} µs", started.elapsed().as_secs_f64() * 1e6 / (ids.len() as f64 / 20.0));
     let started = Instant::now();
-    let page = store.list(DocumentFilter { limit: 100, symbol: Some("NWND".into()), ..Default::default() }).await.unwrap();
+    let page =
+        store.list(DocumentFilter { limit: 100, symbol: Some("NWND".into()), ..Default::default() }).await.unwrap();
     println!("sqlite page of {} by symbol: {:?}", page.items.len(), started.elapsed());
     let started = Instant::now();
     let mut seen = 0;
@@ -151,15 +158,18 @@ fn vectors() {
             index.insert(entry).unwrap();
         }
         let inserted = started.elapsed();
-        assert!(index.wait_until_built(Duration::from_secs(3600)));
+        assert!(index.wait_until_built(Duration::from_hours(1)));
         let built = started.elapsed();
-        let queries: Vec<Arc<[f32]>> = (0..QUERIES).map(|_| {
-            let original = &all[random.usize(0..count)];
-            let noise = random_vector(&mut random);
-            normalised(original.iter().zip(noise.iter()).map(|(one, two)| one + 0.3 * two).collect())
-        }).collect();
+        let queries: Vec<Arc<[f32]>> = (0..QUERIES)
+            .map(|_| {
+                let original = &all[random.usize(0..count)];
+                let noise = random_vector(&mut random);
+                normalised(original.iter().zip(noise.iter()).map(|(one, two)| one + 0.3 * two).collect())
+            })
+            .collect();
         let started = Instant::now();
-        let found: Vec<_> = queries.iter().map(|query| index.nearest(query, 1, &VectorFilter::default()).unwrap()).collect();
+        let found: Vec<_> =
+            queries.iter().map(|query| index.nearest(query, 1, &VectorFilter::default()).unwrap()).collect();
         let one = started.elapsed().as_secs_f64() * 1e6 / QUERIES as f64;
         let started = Instant::now();
         for query in &queries {

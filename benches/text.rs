@@ -1,5 +1,4 @@
 //! Speed of the text engines on headlines of the bundled feed's kind. Run: `cargo bench --bench text`.
-#![expect(missing_docs, reason = "a benchmark")]
 
 use std::sync::Arc;
 
@@ -46,9 +45,9 @@ fn headlines() -> Vec<(Arc<str>, String)> {
 fn decode_feed(bencher: Bencher) {
     let (limits, now) = (DocumentsConfig::default(), chrono::Utc::now());
     let lines: Vec<&str> = FEED.lines().collect();
-    bencher.counter(ItemsCount::new(lines.len())).bench(|| {
-        lines.iter().filter(|line| decode(black_box(line.as_bytes()), &limits, now).is_ok()).count()
-    });
+    bencher
+        .counter(ItemsCount::new(lines.len()))
+        .bench(|| lines.iter().filter(|line| decode(black_box(line.as_bytes()), &limits, now).is_ok()).count());
 }
 
 #[divan::bench]
@@ -81,9 +80,9 @@ fn fingerprint_and_sight_headlines(bencher: Bencher) {
 #[divan::bench]
 fn entities_feed(bencher: Bencher) {
     let documents = documents();
-    bencher.counter(ItemsCount::new(documents.len())).bench(|| {
-        documents.iter().map(|document| entities(black_box(&document.text)).len()).sum::<usize>()
-    });
+    bencher
+        .counter(ItemsCount::new(documents.len()))
+        .bench(|| documents.iter().map(|document| entities(black_box(&document.text)).len()).sum::<usize>());
 }
 
 #[divan::bench]

@@ -5,13 +5,13 @@ pub mod check;
 pub mod client;
 pub mod completions;
 pub mod config;
-pub mod local;
 pub mod dlq;
 pub mod embed;
 pub mod exit;
 pub mod explain;
 pub mod explain_error;
 pub mod input;
+pub mod local;
 pub mod options;
 pub mod output;
 pub mod replay;
@@ -19,6 +19,8 @@ pub mod run;
 pub mod search;
 pub mod top;
 pub mod topology;
+pub mod train;
+
 
 use std::process::ExitCode;
 
@@ -64,6 +66,9 @@ enum Command {
     Embed(embed::Embed),
     /// Print sentiment, category and entities of a text; nothing is stored.
     Analyze(analyze::Analyze),
+    /// Train the local models.
+    #[command(subcommand)]
+    Train(train::TrainCommand),
     /// Live view of actors, rates, depths and restarts.
     Top(top::Top),
     /// The configuration's schema, manual and defaults.
@@ -103,10 +108,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Dlq(command) => command.execute(&config),
         Command::Embed(command) => command.execute(&config),
         Command::Analyze(command) => command.execute(&config),
+        Command::Train(command) => train::run(&command).map(|()| Exit::Done),
         Command::Top(command) => command.execute(&config),
         Command::Config(command) => command.execute(&config),
         Command::Completions(command) => command.execute(),
         Command::ExplainError(command) => command.execute(),
     }
 }
-pub mod train;

@@ -1,5 +1,5 @@
 //! Bad input is refused with the exact code, field and place; good input is cleaned and kept whole.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use chrono::{DateTime, TimeZone, Utc};
 use proptest::prelude::*;

@@ -451,7 +451,9 @@ async fn connections_over_the_limit_are_closed_at_once() {
     let rig = rig_with(LogConfig::default(), config).await;
     let good = batch(&["x"], PLAIN, Compression::None);
     let mut both = [rig.connect(), rig.connect()];
-    both.iter_mut().for_each(|raw| assert_eq!(raw.produce(&good, -1, 1000).0, 0));
+    for raw in &mut both {
+        assert_eq!(raw.produce(&good, -1, 1000).0, 0);
+    }
     rig.connect().assert_closed();
     drop(both);
     let start = Instant::now();
@@ -494,7 +496,7 @@ async fn a_log_that_is_away_is_a_retriable_error() {
     let rig = rig().await;
     let mut raw = rig.connect();
     let one = batch(&["x"], PLAIN, Compression::None);
-    rig.log.fail_for(Duration::from_secs(3600));
+    rig.log.fail_for(Duration::from_hours(1));
     assert_eq!(raw.produce(&one, -1, 1000).0, 20);
     rig.log.fail_for(Duration::ZERO);
     assert_eq!(raw.produce(&one, -1, 1000), (0, 0));

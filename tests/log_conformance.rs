@@ -15,18 +15,20 @@ use tidemill::config::kafka::KafkaConfig;
 use tidemill::config::log::LogConfig;
 use tidemill::kafka::client::KafkaLog;
 use tidemill::kafka::embedded::{EmbeddedLog, OpenError};
-use tidemill::kafka::log::{BatchSequence, Log, LogConsumer, LogError, LogEvent, SequencedAppend};
+use tidemill::kafka::log::{BatchSequence, Log, LogConsumer, LogError, LogEvent, PartitionLag, SequencedAppend};
 use tidemill::messages::record::{NewRecord, Position, Record};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const GROUP: &str = "tidemill";
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
+type MakeTopic = Box<dyn Fn(&str, i32)>;
+
 /// A log and what must live as long.
 struct Backend {
     log: Arc<dyn Log>,
     /// Makes a topic where the log itself can't: the mock cluster knows no such request.
-    make_topic: Box<dyn Fn(&str, i32)>,
+    make_topic: MakeTopic,
     _keep: Box<dyn std::any::Any>,
 }
 
@@ -78,7 +80,9 @@ fn next_of(record: &Record) -> Position {
 }
 
 async fn with_topics(backend: Backend, topics: &[(&str, i32)]) -> Backend {
-    topics.iter().for_each(|(name, count)| (backend.make_topic)(name, *count));
+    for (name, count) in topics {
+        (backend.make_topic)(name, *count);
+    }
     let topics: Vec<(String, i32)> = topics.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
     backend.log.ensure_topics(&topics).await.unwrap();
     backend
@@ -199,7 +203,7 @@ async fn lag_counts_from_the_committed_offset(backend: Backend) {
     let Backend { log, _keep, .. } = with_topics(backend, &[("documents", 2)]).await;
     let topics = ["documents".to_owned()];
     append(&*log, numbered("documents", 0..10)).await;
-    let before: i64 = log.lag(GROUP, &topics).await.unwrap().iter().map(|lag| lag.records()).sum();
+    let before: i64 = log.lag(GROUP, &topics).await.unwrap().iter().map(PartitionLag::records).sum();
     assert_eq!(before, 10);
     tokio::task::block_in_place(|| {
         let mut consumer = log.consumer(GROUP, &topics).unwrap();
@@ -505,7 +509,7 @@ async fn an_injected_failure_is_retriable_and_passes() {
     append(&log, numbered("documents", 0..3)).await;
     let mut consumer = log.consumer(GROUP, &["documents".to_owned()]).unwrap();
     let records = tokio::task::block_in_place(|| read(&mut *consumer, 3));
-    log.fail_for(Duration::from_secs(3600));
+    log.fail_for(Duration::from_hours(1));
     for error in [
         log.append(numbered("documents", 3..4)).await.unwrap_err(),
         log.check().await.unwrap_err(),

@@ -1,5 +1,5 @@
 //! What the duplicate memory promises, and how exact its near-duplicate rule is on generated edits.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tidemill::config::log::{LogConfig, SourceConfig};
 use tidemill::kafka::embedded::EmbeddedLog;
-use tidemill::kafka::log::Log;
+use tidemill::kafka::log::{Log, PartitionLag};
 use tidemill::kafka::source::{Admission, SourceError, SourceHandle};
 use tidemill::messages::delivery::Delivery;
 use tidemill::messages::record::NewRecord;
@@ -61,7 +61,7 @@ impl Rig {
     }
 
     async fn lag(&self) -> i64 {
-        self.log.lag(GROUP, &self.topics).await.unwrap().iter().map(|lag| lag.records()).sum()
+        self.log.lag(GROUP, &self.topics).await.unwrap().iter().map(PartitionLag::records).sum()
     }
 }
 

@@ -1,5 +1,5 @@
 //! What every vector index promises, against brute force; and what the embedded one's file may suffer.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tidemill::stores::vector_index::{EmbeddedIndex, Opened, Rebuilt};
 use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter, VectorIndex};
 
 const DIMENSION: usize = 24;
-const BUILD_DEADLINE: Duration = Duration::from_secs(120);
+const BUILD_DEADLINE: Duration = Duration::from_mins(2);
 
 struct Place {
     directory: tempfile::TempDir,
@@ -37,7 +37,9 @@ impl Place {
 
 fn normalised(mut values: Vec<f32>) -> Arc<[f32]> {
     let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
-    values.iter_mut().for_each(|value| *value /= norm);
+    for value in &mut values {
+        *value /= norm;
+    }
     values.into()
 }
 
@@ -67,6 +69,12 @@ fn entry(index: usize, vector: Arc<[f32]>) -> VectorEntry {
 fn entries(count: usize, seed: u64) -> Vec<VectorEntry> {
     let mut random = fastrand::Rng::with_seed(seed);
     (0..count).map(|index| entry(index, random_vector(&mut random, DIMENSION))).collect()
+}
+
+fn insert_all(index: &dyn VectorIndex, all: &[VectorEntry]) {
+    for entry in all {
+        index.insert(entry.clone()).unwrap();
+    }
 }
 
 fn brute_force(entries: &[VectorEntry], query: &[f32], k: usize, filter: &VectorFilter) -> Vec<Neighbor> {
@@ -108,7 +116,7 @@ fn ids(found: &[Neighbor]) -> Vec<&str> {
 
 fn finds_what_brute_force_finds(index: &dyn VectorIndex) {
     let all = entries(3000, 1);
-    all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
+    insert_all(index, &all);
     assert_eq!(index.len(), 3000);
     let mut random = fastrand::Rng::with_seed(2);
     let at = |minute: i64| Some(minute * 60_000);
@@ -142,7 +150,7 @@ fn inserted_vector_is_found_by_the_next_search(index: &dyn VectorIndex) {
 
 fn removed_and_replaced_vectors_are_gone_at_once(index: &dyn VectorIndex) {
     let all = entries(300, 4);
-    all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
+    insert_all(index, &all);
     for entry in &all[..100] {
         assert!(index.remove(&entry.id).unwrap());
         assert!(!index.remove(&entry.id).unwrap());
@@ -259,7 +267,7 @@ fn graph_recalls_copies_in_clustered_data() {
     let centers: Vec<Arc<[f32]>> = (0..CLUSTERS).map(|_| random_vector(&mut random, 96)).collect();
     let all: Vec<VectorEntry> =
         (0..6000).map(|at| entry(at, near(&mut random, &centers[at % CLUSTERS], 0.8))).collect();
-    all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
+    insert_all(&index, &all);
     assert!(index.wait_until_built(BUILD_DEADLINE));
     let mut found_copies = 0;
     for _ in 0..QUERIES {
@@ -279,7 +287,7 @@ fn graph_is_made_anew_when_most_of_it_is_gone() {
     let (index, _) = Place::new().open(100);
     for round in 0..8 {
         let all = entries(1000, 100 + round);
-        all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
+        insert_all(&index, &all);
         assert!(index.wait_until_built(BUILD_DEADLINE));
         let query = &all[500].vector;
         assert_same(
@@ -294,7 +302,7 @@ fn saved(place: &Place, graph_from: usize) -> Vec<VectorEntry> {
     let (index, opened) = place.open(graph_from);
     assert!(matches!(opened, Opened::MustRebuild(_)));
     let all = entries(400, 9);
-    all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
+    insert_all(&index, &all);
     index.remove("doc-000003").unwrap();
     assert!(index.wait_until_built(BUILD_DEADLINE));
     index.save().unwrap();

@@ -89,7 +89,7 @@ pub async fn open(
     let sockets = Sockets::bind(config).map_err(OpenError::Socket)?;
     let (encoder, sentiment) = models(config)?;
     let (log, log_faults) = open_log(config)?;
-    log.ensure_topics(&config.kafka.topics.declared()).await?;
+    log.ensure_topics(&config.kafka.topics.all()).await?;
     let documents = open_documents(config)?;
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
     let recall = recall(config, &*documents).await?;
@@ -164,7 +164,7 @@ fn open_log(config: &Config) -> Result<OpenedLog, OpenError> {
             let log = Arc::new(log);
             Ok((Arc::clone(&log) as Arc<dyn Log>, Some(log)))
         }
-        LogBackend::Kafka => Ok((Arc::new(KafkaLog::connect(&config.kafka)?), None)),
+        LogBackend::Kafka => Ok((Arc::new(KafkaLog::new(&config.kafka, &config.log)?), None)),
     }
 }
 

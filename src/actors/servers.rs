@@ -129,7 +129,7 @@ pub async fn kafka_listener(services: Services, ctx: ServiceContext) -> Result<(
     let serving = crate::kafka::listener::serve(
         listener,
         Arc::clone(&services.log),
-        config.kafka.topics.declared(),
+        config.kafka.topics.inputs(),
         config.kafka_listener.clone(),
         async move { stopping.stopping().await },
     );

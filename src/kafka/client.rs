@@ -1,16 +1,17 @@
 //! Apache Kafka by librdkafka: an idempotent producer, consumers that are polled by their owner's thread.
 
+mod committer;
 mod consumer;
 mod context;
 mod errors;
 mod settings;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -41,6 +42,8 @@ pub struct KafkaLog {
     max_record_bytes: usize,
     /// Most records and bytes of one poll.
     fetch: consumer::FetchLimits,
+    /// Topics that were ensured; others aren't written to, because a broker might create them from a typing error.
+    known: RwLock<BTreeSet<String>>,
     /// Replaced after a fatal error, which librdkafka never forgets.
     producer: Mutex<FutureProducer<ClientLog>>,
     /// One for each group asked about; they join no group.
@@ -58,6 +61,7 @@ impl KafkaLog {
             config: config.clone(),
             max_record_bytes: log.max_record_bytes,
             fetch: consumer::FetchLimits { records: log.fetch_records, bytes: log.fetch_bytes },
+            known: RwLock::new(BTreeSet::new()),
             producer: Mutex::new(producer),
             inquirers: Mutex::new(HashMap::new()),
         })
@@ -116,14 +120,23 @@ impl KafkaLog {
         }
     }
 
-    async fn append_all(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+    fn refuse(&self, records: &[NewRecord]) -> Result<(), LogError> {
         let limit = self.max_record_bytes;
-        for record in &records {
+        let known = self.known.read();
+        for record in records {
+            if !known.contains(&*record.topic) {
+                return Err(LogError::UnknownTopic(record.topic.to_string()));
+            }
             let bytes = record_bytes(record);
             if bytes > limit {
                 return Err(LogError::TooLarge { bytes, limit });
             }
         }
+        Ok(())
+    }
+
+    async fn append_all(&self, records: Vec<NewRecord>) -> Result<Vec<Position>, LogError> {
+        self.refuse(&records)?;
         let producer = self.producer()?;
         let timeout = Duration::from_millis(self.config.delivery_timeout_ms.into()) + DELIVERY_GRACE;
         let deadline = tokio::time::Instant::now() + timeout;
@@ -262,9 +275,9 @@ fn lag(
         let known = known.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
         let mut numbers: Vec<i32> = known.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
         numbers.sort_unstable();
-        numbers.into_iter().for_each(|number| {
+        for number in numbers {
             wanted.add_partition(topic, number);
-        });
+        }
     }
     let committed = inquirer.committed_offsets(wanted, timeout).map_err(|error| log_error(&error))?;
     let mut lags = Vec::new();
@@ -285,10 +298,12 @@ impl Log for KafkaLog {
         Box::pin(async move {
             let missing: Vec<(String, i32)> = self.missing(topics).await?.into_iter().cloned().collect();
             match missing.first() {
-                None => Ok(()),
-                Some(_) if self.config.create_topics => self.create_topics(&missing).await,
-                Some((name, _)) => Err(LogError::UnknownTopic(name.clone())),
+                None => {}
+                Some(_) if self.config.create_topics => self.create_topics(&missing).await?,
+                Some((name, _)) => return Err(LogError::UnknownTopic(name.clone())),
             }
+            self.known.write().extend(topics.iter().map(|(name, _)| name.clone()));
+            Ok(())
         })
     }
 

@@ -1,4 +1,4 @@
-//! The embedded log: topics and partitions in one SQLite file, durable before it acknowledges.
+//! The embedded log: topics and partitions in one `SQLite` file, durable before it acknowledges.
 //!
 //! One writer thread owns the writing connection. It takes whatever waits (appends, commits, new topics), puts it into
 //! one transaction and acknowledges all of it after one fsync: group commit. Consumers read on connections of their own

@@ -1,14 +1,9 @@
 //! Locality-sensitive hashing: signatures that agree in a whole band of rows meet in one chain.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use super::fingerprint::{PERMUTATIONS, Signature};
 
-/// Ends a chain.
-const NONE: u32 = u32::MAX;
+/// Heads of an empty table.
+const FIRST_BUCKETS: usize = 1024;
 /// Cost of a candidate under the threshold. Low: candidates are compared by their whole signatures anyway.
 const FALSE_POSITIVE_WEIGHT: f64 = 0.02;
 /// Cost of a copy that never becomes a candidate.
@@ -47,55 +42,109 @@ fn integrate(function: impl Fn(f64) -> f64, from: f64, to: f64) -> f64 {
     (0..STEPS).map(|index| function(from + (f64::from(index) + 0.5) * step) * step).sum()
 }
 
-/// Doubly linked chains of slots by key, newest first; a slot is in one chain at most.
-#[derive(Debug)]
-pub(super) struct Chains<K> {
-    /// Newest slot of each chain.
-    heads: HashMap<K, u32>,
-    /// Newer and older neighbour of each slot.
-    links: Vec<(u32, u32)>,
+/// A slot's place in one chain. Slots are counted from 1 here, 0 is none: fresh memory is empty.
+#[derive(Debug, Clone, Copy, Default)]
+struct Link {
+    key: u32,
+    newer: u32,
+    older: u32,
 }
 
-impl<K: Hash + Eq> Chains<K> {
+/// Chains of slots by key, newest first, in several tables at once: every slot has one key per table.
+///
+/// Open tables of heads, doubled as they fill; the links of a slot lie side by side. Keys are hashes already.
+#[derive(Debug)]
+pub(super) struct Chains {
+    tables: usize,
+    /// Heads of one table, a power of two.
+    buckets: usize,
+    /// Newest slot of each bucket, table by table.
+    heads: Vec<u32>,
+    /// Links, slot by slot.
+    links: Vec<Link>,
+    /// Slots held.
+    count: usize,
+}
+
+impl Chains {
     /// No chains.
-    pub(super) fn new() -> Self {
-        Self { heads: HashMap::new(), links: Vec::new() }
+    pub(super) fn new(tables: usize) -> Self {
+        Self { tables, buckets: FIRST_BUCKETS, heads: vec![0; tables * FIRST_BUCKETS], links: Vec::new(), count: 0 }
     }
 
-    /// Puts a slot in front of the chain of this key.
-    pub(super) fn push(&mut self, key: K, slot: u32) {
-        if self.links.len() <= slot as usize {
-            self.links.resize(slot as usize + 1, (NONE, NONE));
+    fn bucket(&self, table: usize, key: u32) -> usize {
+        table * self.buckets + (key as usize & (self.buckets - 1))
+    }
+
+    /// Puts a slot in front of its chains: one key per table.
+    pub(super) fn push(&mut self, slot: u32, keys: impl Iterator<Item = u32>) {
+        if self.count * 2 >= self.buckets {
+            self.grow();
         }
-        let older = self.heads.insert(key, slot).unwrap_or(NONE);
-        self.links[slot as usize] = (NONE, older);
-        if older != NONE {
-            self.links[older as usize].0 = slot;
+        self.count += 1;
+        let first = slot as usize * self.tables;
+        if self.links.len() < first + self.tables {
+            self.links.resize(first + self.tables, Link::default());
+        }
+        for (table, key) in keys.enumerate().take(self.tables) {
+            self.links[first + table].key = key;
+            self.link(table, slot + 1);
         }
     }
 
-    /// Takes a slot out of the chain of this key, where it must be.
-    pub(super) fn remove(&mut self, key: &K, slot: u32) {
-        let (newer, older) = std::mem::replace(&mut self.links[slot as usize], (NONE, NONE));
-        if older != NONE {
-            self.links[older as usize].0 = newer;
+    /// Puts a slot, counted from 1, in front of the bucket of its key.
+    fn link(&mut self, table: usize, number: u32) {
+        let place = (number as usize - 1) * self.tables + table;
+        let bucket = self.bucket(table, self.links[place].key);
+        let older = std::mem::replace(&mut self.heads[bucket], number);
+        (self.links[place].newer, self.links[place].older) = (0, older);
+        if older != 0 {
+            self.links[(older as usize - 1) * self.tables + table].newer = number;
         }
-        if newer != NONE {
-            self.links[newer as usize].1 = older;
-        } else if older != NONE {
-            if let Some(head) = self.heads.get_mut(key) {
-                *head = older;
+    }
+
+    /// Takes a slot out of all its chains, where it must be.
+    pub(super) fn remove(&mut self, slot: u32) {
+        self.count -= 1;
+        for table in 0..self.tables {
+            let Link { key, newer, older } = self.links[slot as usize * self.tables + table];
+            if older != 0 {
+                self.links[(older as usize - 1) * self.tables + table].newer = newer;
             }
-        } else {
-            self.heads.remove(key);
+            if newer != 0 {
+                self.links[(newer as usize - 1) * self.tables + table].older = older;
+            } else {
+                let bucket = self.bucket(table, key);
+                self.heads[bucket] = older;
+            }
         }
     }
 
-    /// The slots of this key's chain, newest first.
-    pub(super) fn iter(&self, key: &K) -> impl Iterator<Item = u32> + '_ {
-        std::iter::successors(self.heads.get(key).copied(), |&slot| {
-            Some(self.links[slot as usize].1).filter(|&older| older != NONE)
-        })
+    /// The slots with this key, newest first.
+    pub(super) fn iter(&self, table: usize, key: u32) -> impl Iterator<Item = u32> + '_ {
+        let link = move |number: u32| self.links[(number as usize - 1) * self.tables + table];
+        let first = Some(self.heads[self.bucket(table, key)]).filter(|&number| number != 0);
+        let chain = std::iter::successors(first, move |&number| Some(link(number).older).filter(|&older| older != 0));
+        chain.filter(move |&number| link(number).key == key).map(|number| number - 1)
+    }
+
+    /// Doubles the tables. A bucket's slots go to one of two, so that their order is kept.
+    fn grow(&mut self) {
+        let (old, old_buckets) = (std::mem::take(&mut self.heads), self.buckets);
+        self.buckets *= 2;
+        self.heads = vec![0; self.tables * self.buckets];
+        let mut chain = Vec::new();
+        for (index, &head) in old.iter().enumerate() {
+            let table = index / old_buckets;
+            let mut number = head;
+            while number != 0 {
+                chain.push(number);
+                number = self.links[(number as usize - 1) * self.tables + table].older;
+            }
+            while let Some(oldest) = chain.pop() {
+                self.link(table, oldest);
+            }
+        }
     }
 }
 
@@ -104,53 +153,49 @@ impl<K: Hash + Eq> Chains<K> {
 pub(super) struct Lsh {
     /// Values of one band.
     rows: usize,
-    /// One set of chains per band.
-    bands: Vec<Chains<u32>>,
+    /// How many bands there are.
+    bands: usize,
+    /// A table per band.
+    chains: Chains,
 }
 
 impl Lsh {
     /// An empty index with the bands that fit this threshold.
     pub(super) fn new(threshold: f32) -> Self {
         let (bands, rows) = choose_bands(f64::from(threshold));
-        Self { rows, bands: (0..bands).map(|_| Chains::new()).collect() }
+        Self { rows, bands, chains: Chains::new(bands) }
     }
 
     /// Adds the signature of a slot.
     pub(super) fn insert(&mut self, slot: u32, signature: &Signature) {
-        for band in 0..self.bands.len() {
-            let key = self.key(band, signature);
-            self.bands[band].push(key, slot);
-        }
+        let (rows, bands) = (self.rows, self.bands);
+        self.chains.push(slot, (0..bands).map(|band| key(rows, band, signature)));
     }
 
-    /// Removes the signature of a slot, which must be there.
-    pub(super) fn remove(&mut self, slot: u32, signature: &Signature) {
-        for band in 0..self.bands.len() {
-            let key = self.key(band, signature);
-            self.bands[band].remove(&key, slot);
-        }
+    /// Removes a slot, which must be there.
+    pub(super) fn remove(&mut self, slot: u32) {
+        self.chains.remove(slot);
     }
 
-    /// Slots that share a band with the signature, each once, at most `per_band` of each band, newest first.
+    /// Slots that share a band with the signature, each once, at most `per_band` of each band, the newest.
     pub(super) fn candidates(&self, signature: &Signature, per_band: usize, found: &mut Vec<u32>) {
         found.clear();
-        for (band, chains) in self.bands.iter().enumerate() {
-            found.extend(chains.iter(&self.key(band, signature)).take(per_band));
+        for band in 0..self.bands {
+            found.extend(self.chains.iter(band, key(self.rows, band, signature)).take(per_band));
         }
         found.sort_unstable();
         found.dedup();
     }
+}
 
-    /// The critical words are part of the key: short texts that differ in them need not even be compared.
-    fn key(&self, band: usize, signature: &Signature) -> u32 {
-        let mut bytes = [0_u8; PERMUTATIONS * 2];
-        let values = &signature.values()[band * self.rows..(band + 1) * self.rows];
-        for (place, value) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
-            *place = value.to_le_bytes();
-        }
-        let hash = xxh3_64_with_seed(&bytes[..self.rows * 2], signature.critical() ^ band as u64);
-        u32::try_from(hash >> 32).unwrap_or_default()
+/// The critical words are part of the key: short texts that differ in them need not even be compared.
+fn key(rows: usize, band: usize, signature: &Signature) -> u32 {
+    let mut hash = (signature.critical() ^ band as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for value in &signature.values()[band * rows..(band + 1) * rows] {
+        hash = (hash ^ u64::from(*value)).wrapping_mul(0x9fb2_1c65_1e98_df25);
+        hash ^= hash >> 29;
     }
+    u32::try_from(hash >> 32).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -164,27 +209,30 @@ mod tests {
             assert!(bands * rows <= PERMUTATIONS);
             let rows = i32::try_from(rows).unwrap_or(0);
             let found = 1.0 - (1.0 - threshold.powi(rows)).powi(i32::try_from(bands).unwrap_or(0));
-            println!("threshold {threshold}: {bands} x {rows} finds {found}");
             assert!(found > 0.9, "threshold {threshold}: {bands} bands of {rows} rows find {found}");
         }
     }
 
     #[test]
-    fn chains_lose_and_gain_slots_anywhere() {
-        let mut chains = Chains::new();
-        for slot in 0..5 {
-            chains.push("k", slot);
+    fn chains_agree_with_lists_through_growth_and_removal() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut chains = Chains::new(2);
+        let mut model: Vec<(u32, [u32; 2])> = Vec::new();
+        for slot in 0..6000 {
+            // Few keys that share buckets: multiples of a table's size.
+            let keys = [random.u32(0..50) * 1024, random.u32(0..3000)];
+            chains.push(slot, keys.into_iter());
+            model.push((slot, keys));
+            if random.u8(0..3) == 0 {
+                let (slot, _) = model.remove(random.usize(0..model.len()));
+                chains.remove(slot);
+            }
         }
-        chains.remove(&"k", 2);
-        chains.remove(&"k", 4);
-        chains.remove(&"k", 0);
-        assert_eq!(chains.iter(&"k").collect::<Vec<_>>(), [3, 1]);
-        chains.push("k", 4);
-        assert_eq!(chains.iter(&"k").collect::<Vec<_>>(), [4, 3, 1]);
-        for slot in [4, 3, 1] {
-            chains.remove(&"k", slot);
+        for table in 0..2 {
+            for key in (0..3000).chain((0..50).map(|key| key * 1024)) {
+                let held = model.iter().rev().filter(|(_, keys)| keys[table] == key).map(|(slot, _)| *slot);
+                assert!(chains.iter(table, key).eq(held), "table {table}, key {key}");
+            }
         }
-        assert_eq!(chains.iter(&"k").count(), 0);
-        assert!(chains.heads.is_empty());
     }
 }

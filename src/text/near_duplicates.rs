@@ -51,7 +51,8 @@ pub struct DuplicateMemory {
     /// Slots and sequences, oldest first; pairs whose entry is gone are skipped.
     order: VecDeque<(u32, u64)>,
     by_id: HashMap<Arc<str>, u32>,
-    by_content: Chains<[u8; 32]>,
+    /// Slots by the first bytes of their content hash.
+    by_content: Chains,
     lsh: Lsh,
     next_sequence: u64,
     /// Scratch of look-ups.
@@ -68,7 +69,7 @@ impl DuplicateMemory {
             free: Vec::new(),
             order: VecDeque::new(),
             by_id: HashMap::new(),
-            by_content: Chains::new(),
+            by_content: Chains::new(1),
             lsh: Lsh::new(config.minhash_threshold),
             next_sequence: 0,
             candidates: Vec::new(),
@@ -251,8 +252,9 @@ impl DuplicateMemory {
     }
 
     fn find_exact(&self, id: &str, content_hash: &[u8; 32], timestamp_ms: i64) -> Option<Arc<str>> {
-        let slots = self.by_content.iter(content_hash).take(MAX_CANDIDATES);
-        slots.filter(|&slot| self.in_window(slot, timestamp_ms)).find_map(|slot| self.root_of(slot, id))
+        let alike = self.by_content.iter(0, content_key(content_hash)).take(MAX_CANDIDATES);
+        let same = alike.filter(|&slot| self.entry(slot).fingerprint.content_hash == *content_hash);
+        same.filter(|&slot| self.in_window(slot, timestamp_ms)).find_map(|slot| self.root_of(slot, id))
     }
 
     fn find_near(&mut self, id: &str, fingerprint: &Fingerprint, timestamp_ms: i64) -> Option<DuplicateOf> {
@@ -318,7 +320,7 @@ impl DuplicateMemory {
         });
         self.order.push_back((slot, entry.sequence));
         self.by_id.insert(Arc::clone(&entry.id), slot);
-        self.by_content.push(entry.fingerprint.content_hash, slot);
+        self.by_content.push(slot, std::iter::once(content_key(&entry.fingerprint.content_hash)));
         self.lsh.insert(slot, &entry.fingerprint.signature);
         self.slots[slot as usize] = Some(entry);
     }
@@ -326,8 +328,8 @@ impl DuplicateMemory {
     fn remove(&mut self, slot: u32) {
         let Some(entry) = self.slots[slot as usize].take() else { return };
         self.by_id.remove(&entry.id);
-        self.by_content.remove(&entry.fingerprint.content_hash, slot);
-        self.lsh.remove(slot, &entry.fingerprint.signature);
+        self.by_content.remove(slot);
+        self.lsh.remove(slot);
         self.free.push(slot);
     }
 
@@ -349,4 +351,9 @@ impl DuplicateMemory {
     fn is_current(&self, slot: u32, sequence: u64) -> bool {
         self.slots[slot as usize].as_ref().is_some_and(|entry| entry.sequence == sequence)
     }
+}
+
+/// The first bytes of a content hash.
+fn content_key(content_hash: &[u8; 32]) -> u32 {
+    content_hash.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }

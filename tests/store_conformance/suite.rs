@@ -113,7 +113,7 @@ fn duplicate(index: u64, of: u64) -> VerdictRow {
 fn letter(index: u64) -> StoredDeadLetter {
     StoredDeadLetter {
         id: StoredDeadLetter::id_of("documents", 0, i64::try_from(index).unwrap()),
-        document_id: (index % 2 == 0).then(|| format!("doc-{index:06}").into()),
+        document_id: index.is_multiple_of(2).then(|| format!("doc-{index:06}").into()),
         correlation_id: format!("corr-{index}"),
         stage: if index.is_multiple_of(2) { "embedder".into() } else { "source".into() },
         code: if index.is_multiple_of(3) { ErrorCode::Panicked } else { ErrorCode::InvalidJson },
@@ -408,7 +408,7 @@ pub async fn everything_survives_reopening(fresh: Fresh) {
 
 pub async fn injected_faults_fail_calls_and_pass(fresh: Fresh) {
     let store = fresh.open();
-    store.fail_for(Duration::from_secs(3600));
+    store.fail_for(Duration::from_hours(1));
     assert!(matches!(store.write(vec![row(1)]).await, Err(StoreError::Unavailable(_))));
     assert!(matches!(store.get("doc-000001").await, Err(StoreError::Unavailable(_))));
     assert!(store.check().await.unwrap_err().is_retriable());

@@ -111,6 +111,7 @@ async fn search_checks_its_parameters() {
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the gate is only taken by the blocking pool")]
 async fn a_model_call_that_takes_too_long_keeps_its_place_until_it_really_ends() {
     let http = HttpConfig { max_concurrent_compute: 1, compute_timeout_seconds: 1, ..limits() };
     let server = Server::start_with(http, None, false).await;
@@ -127,6 +128,7 @@ async fn a_model_call_that_takes_too_long_keeps_its_place_until_it_really_ends()
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the gate is only taken by the blocking pool")]
 async fn model_calls_over_the_limit_wait_their_turn() {
     let http = HttpConfig { max_concurrent_compute: 1, compute_timeout_seconds: 20, ..limits() };
     let server = Server::start_with(http, None, false).await;

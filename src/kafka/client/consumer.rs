@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::committer::Committer;
 use super::context::{MemberContext, Membership, commit_list};
 use super::errors::log_error;
 use super::settings;
@@ -31,7 +32,7 @@ pub(super) struct FetchLimits {
 
 pub(super) struct KafkaConsumer {
     /// `None` only while dropping.
-    consumer: Option<BaseConsumer<MemberContext>>,
+    member: Option<(Arc<BaseConsumer<MemberContext>>, Committer)>,
     membership: Arc<Mutex<Membership>>,
     limits: FetchLimits,
     /// Names of the topics, shared by all records.
@@ -52,11 +53,13 @@ impl KafkaConsumer {
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| log_error(&error))?;
         let topics = topics.iter().map(|name| name.as_str().into()).collect();
-        Ok(Self { consumer: Some(consumer), membership, limits, topics })
+        let consumer = Arc::new(consumer);
+        let committer = Committer::start(Arc::clone(&consumer), Arc::clone(&membership))?;
+        Ok(Self { member: Some((consumer, committer)), membership, limits, topics })
     }
 
-    fn consumer(&self) -> Result<&BaseConsumer<MemberContext>, LogError> {
-        self.consumer.as_ref().ok_or_else(|| LogError::Failed("the consumer is closed".to_owned()))
+    fn member(&self) -> Result<&(Arc<BaseConsumer<MemberContext>>, Committer), LogError> {
+        self.member.as_ref().ok_or_else(|| LogError::Failed("the consumer is closed".to_owned()))
     }
 
     /// A copy of the message that holds nothing of librdkafka's buffers.
@@ -97,7 +100,7 @@ fn mends_itself(error: &KafkaError) -> bool {
 
 impl LogConsumer for KafkaConsumer {
     fn poll(&mut self, timeout: Duration) -> Result<Vec<LogEvent>, LogError> {
-        let consumer = self.consumer()?;
+        let (consumer, _) = self.member()?;
         let (mut events, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut wait = timeout;
         loop {
@@ -146,32 +149,26 @@ impl LogConsumer for KafkaConsumer {
     }
 
     fn commit(&mut self, wait: bool) -> Result<(), LogError> {
-        let consumer = self.consumer()?;
+        let (consumer, committer) = self.member()?;
         let (due, failure) = {
             let mut membership = self.membership.lock();
             let done = if wait { &membership.committed } else { &membership.sent };
-            let due = membership.uncommitted(&membership.assigned, done);
-            (due, membership.commit_failure.take())
+            (membership.uncommitted(&membership.assigned, done), membership.commit_failure.take())
         };
-        if !due.is_empty() {
-            let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
-            let result = commit_list(&due).and_then(|list| consumer.commit(&list, mode));
-            if wait {
-                metrics::offsets_committed(if result.is_ok() { "ok" } else { "failed" });
+        if wait {
+            if due.is_empty() {
+                return Ok(());
             }
+            let result = commit_list(&due).and_then(|list| consumer.commit(&list, CommitMode::Sync));
+            metrics::offsets_committed(if result.is_ok() { "ok" } else { "failed" });
             result.map_err(|error| log_error(&error))?;
-            let mut membership = self.membership.lock();
-            for (key, next) in due {
-                membership.sent.insert(key.clone(), next);
-                if wait {
-                    membership.committed.insert(key, next);
-                }
-            }
+            self.membership.lock().note_committed(&due);
+            return Ok(());
         }
-        match failure {
-            Some(error) if !wait => Err(LogError::Unavailable(error.to_string())),
-            Some(_) | None => Ok(()),
+        if !due.is_empty() && committer.order(due.clone())? {
+            self.membership.lock().sent.extend(due);
         }
+        failure.map_or(Ok(()), |error| Err(LogError::Unavailable(error.to_string())))
     }
 
     fn lag(&self) -> Vec<PartitionLag> {
@@ -190,7 +187,7 @@ impl LogConsumer for KafkaConsumer {
             membership.paused = paused;
             membership.assigned.clone()
         };
-        let Ok(consumer) = self.consumer() else { return };
+        let Ok((consumer, _)) = self.member() else { return };
         let mut list = TopicPartitionList::with_capacity(assigned.len());
         for (topic, partition) in &assigned {
             list.add_partition(topic, *partition);
@@ -206,9 +203,10 @@ impl Drop for KafkaConsumer {
     /// Leaves the group, which revokes all partitions and thereby commits. That may block for long or, on a thread of an
     /// async runtime, for ever, so it has a thread of its own and a deadline.
     fn drop(&mut self) {
-        let Some(consumer) = self.consumer.take() else { return };
+        let Some((consumer, committer)) = self.member.take() else { return };
         let (done, ended) = sync_channel(1);
         let leaving = std::thread::Builder::new().name("kafka-leave".to_owned()).spawn(move || {
+            committer.finish();
             drop(consumer);
             let _ = done.send(());
         });

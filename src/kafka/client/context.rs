@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -44,8 +44,7 @@ impl ClientContext for ClientLog {
 
 impl ConsumerContext for ClientLog {}
 
-/// What callbacks and consumer share. Callbacks run inside the consumer's poll, on its thread; figures come from there
-/// too.
+/// What callbacks, committer and consumer share. Callbacks run inside the consumer's poll, on its thread.
 #[derive(Debug, Default)]
 pub(super) struct Membership {
     /// Happened, not told to the owner yet.
@@ -62,7 +61,7 @@ pub(super) struct Membership {
     pub committed: BTreeMap<Key, i64>,
     /// Committed offset (or the beginning) and end of partitions, as last heard.
     pub heard: BTreeMap<Key, (i64, i64)>,
-    /// The last asynchronous commit failed with this.
+    /// The last commit beside the polling thread failed with this.
     pub commit_failure: Option<KafkaError>,
 }
 
@@ -71,6 +70,16 @@ impl Membership {
     pub(super) fn uncommitted(&self, among: &BTreeSet<Key>, done: &BTreeMap<Key, i64>) -> Vec<(Key, i64)> {
         let due = self.committable.iter().filter(|(key, next)| among.contains(*key) && done.get(*key) != Some(*next));
         due.map(|(key, next)| (key.clone(), *next)).collect()
+    }
+
+    /// These are committed; what is not ours any more is not remembered.
+    pub(super) fn note_committed(&mut self, offsets: &[(Key, i64)]) {
+        for (key, next) in offsets {
+            if self.assigned.contains(key) {
+                self.sent.insert(key.clone(), *next);
+                self.committed.insert(key.clone(), *next);
+            }
+        }
     }
 }
 
@@ -172,30 +181,6 @@ impl ConsumerContext for MemberContext {
         // librdkafka starts every new partition running, whatever was paused before.
         if paused && let Err(error) = consumer.pause(list) {
             tracing::warn!(%error, "new partitions could not be paused");
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let mut membership = self.0.lock();
-        match result {
-            Ok(()) => {
-                metrics::offsets_committed("ok");
-                for element in offsets.elements() {
-                    let key = (element.topic().to_owned(), element.partition());
-                    if let (Offset::Offset(next), true) = (element.offset(), membership.assigned.contains(&key)) {
-                        membership.committed.insert(key, next);
-                    }
-                }
-            }
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => {
-                metrics::offsets_committed("failed");
-                // Sent again with the next commit.
-                for key in keys(offsets) {
-                    membership.sent.remove(&key);
-                }
-                membership.commit_failure = Some(error);
-            }
         }
     }
 }

@@ -120,12 +120,11 @@ fn encode(batches: &[Batch]) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> Vec<Batch> {
     let (rows, _) = bytes.as_chunks::<16>();
     let batch = |row: &[u8; 16]| {
-        let [a, b, c, d, e, f, g, h, offset @ ..] = *row;
-        Batch {
-            first: i32::from_le_bytes([a, b, c, d]),
-            count: i32::from_le_bytes([e, f, g, h]),
-            offset: i64::from_le_bytes(offset),
-        }
+        // Lower half: first in its lower bits, count in its upper ones; upper half: offset.
+        let whole = u128::from_le_bytes(*row);
+        #[expect(clippy::cast_possible_truncation, reason = "takes the number apart")]
+        let (first, count, offset) = (whole as u32, (whole >> 32) as u32, (whole >> 64) as u64);
+        Batch { first: first.cast_signed(), count: count.cast_signed(), offset: offset.cast_signed() }
     };
     rows.iter().map(batch).collect()
 }

@@ -18,7 +18,7 @@ const CHUNKS_PER_RUN: usize = 16;
 /// Pages given back to the file system per run.
 const VACUUM_PAGES: u32 = 2_000;
 /// A group not seen in this process yet keeps its records at least this long after the start.
-const GROUP_GRACE: Duration = Duration::from_secs(600);
+const GROUP_GRACE: Duration = Duration::from_mins(10);
 /// Idempotent producers silent for this long are forgotten.
 const PRODUCER_RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 const HOUR_MS: u64 = 3_600_000;

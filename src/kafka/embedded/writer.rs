@@ -67,9 +67,11 @@ struct Stage {
     added: HashMap<Arc<str>, u64>,
     /// New topics' partitions in order.
     topics: Vec<(Arc<str>, Vec<Partition>)>,
-    /// Group, epoch of a new consumer if one joined, next offsets by partition id.
-    groups: Vec<(String, Option<u64>, Vec<(i64, i64)>)>,
+    groups: Vec<GroupChange>,
 }
+
+/// Group, epoch of a new consumer if one joined, next offsets by partition id.
+type GroupChange = (String, Option<u64>, Vec<(i64, i64)>);
 
 struct Appended {
     partition_id: i64,
@@ -172,7 +174,9 @@ impl Writer {
             Err(error) => {
                 self.stale = true;
                 tracing::warn!(%error, commands = replies.len(), "writing the log failed");
-                replies.into_iter().for_each(|reply| reply(Err(log_error(&error))));
+                for reply in replies {
+                    reply(Err(log_error(&error)));
+                }
             }
         }
     }

@@ -205,7 +205,7 @@ async fn answer(
 /// The first refusal, if there is one.
 fn refused(outcomes: &[(String, Vec<PartitionOutcome>)]) -> Option<String> {
     let all = outcomes.iter().flat_map(|(_, partitions)| partitions);
-    all.filter_map(|outcome| outcome.message.clone()).next()
+    all.map(|outcome| &outcome.message).find_map(Clone::clone)
 }
 
 /// The topics asked for; makes unknown ones if that is configured.

@@ -25,8 +25,8 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: ErrorCode, message: impl ToString) -> Self {
-        Self { code, message: message.to_string() }
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
     }
 }
 
@@ -40,7 +40,7 @@ impl From<BatchError> for Refusal {
             BatchError::Invalid(_) => ErrorCode::InvalidRecord,
             BatchError::Transactional => ErrorCode::TransactionalIdAuthorizationFailed,
         };
-        Self::new(code, error)
+        Self::new(code, error.to_string())
     }
 }
 
@@ -53,7 +53,7 @@ impl From<LogError> for Refusal {
             LogError::Unavailable(_) => ErrorCode::NotEnoughReplicasAfterAppend,
             LogError::Failed(_) => ErrorCode::Unknown,
         };
-        Self::new(code, error)
+        Self::new(code, error.to_string())
     }
 }
 
@@ -65,10 +65,9 @@ pub(super) async fn produce(context: &Context, request: Produce, version: i16) -
     let deadline = Instant::now() + timeout.min(hold);
     let topics = request.topics.into_iter().map(|(name, partitions)| {
         let topic: Arc<str> = name.as_str().into();
-        let refusal = refusal.clone();
         async move {
             let appends = partitions.into_iter().map(|(partition, bytes)| {
-                let (topic, refusal) = (Arc::clone(&topic), refusal.clone());
+                let (topic, refusal) = (Arc::clone(&topic), refusal);
                 async move {
                     let result = match refusal {
                         Some((code, message)) => Err(Refusal::new(code, message)),
@@ -128,7 +127,7 @@ async fn append(
     } else {
         let topic = Arc::clone(topic);
         let decoding = tokio::task::spawn_blocking(move || batch::decode(&bytes, &topic, partition, limits));
-        decoding.await.map_err(|error| Refusal::new(ErrorCode::Unknown, error))??
+        decoding.await.map_err(|error| Refusal::new(ErrorCode::Unknown, error.to_string()))??
     };
     let mut wait = FIRST_WAIT;
     loop {

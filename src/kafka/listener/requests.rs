@@ -6,6 +6,7 @@ use super::wire::{Form, Reader, WireError};
 
 /// The interfaces that are offered. Each with its number, its versions, and the first version of the compact form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the protocol's own names")]
 pub(super) enum Api {
     Produce,
     Metadata,
@@ -108,6 +109,9 @@ pub(super) fn header(frame: Bytes) -> Result<(RequestHeader, Reader), RequestErr
     Ok((RequestHeader { api, version, correlation_id, client_id }, reader))
 }
 
+/// A topic, and the batch for each of some partitions.
+pub(super) type TopicBatches = (String, Vec<(i32, Option<Bytes>)>);
+
 /// Records for some partitions.
 #[derive(Debug)]
 pub(super) struct Produce {
@@ -115,7 +119,7 @@ pub(super) struct Produce {
     /// 0: no answer; 1 and -1: answer when durable.
     pub acks: i16,
     pub timeout_ms: i32,
-    pub topics: Vec<(String, Vec<(i32, Option<Bytes>)>)>,
+    pub topics: Vec<TopicBatches>,
 }
 
 impl Produce {

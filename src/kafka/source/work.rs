@@ -19,7 +19,7 @@ const BUSY_POLL: Duration = Duration::from_millis(2);
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// Waits between polls while the log is away.
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
-const LAST_BACKOFF: Duration = Duration::from_millis(1_000);
+const LAST_BACKOFF: Duration = Duration::from_secs(1);
 /// Tries of the last commit, and the wait between them.
 const LAST_COMMIT_TRIES: u32 = 3;
 const LAST_COMMIT_WAIT: Duration = Duration::from_millis(200);
@@ -193,7 +193,9 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
                     tracing::info!("the log answers again");
                 }
                 self.backoff = FIRST_BACKOFF;
-                events.into_iter().for_each(|event| self.event(event));
+                for event in events {
+                    self.event(event);
+                }
                 Ok(())
             }
             Err(error) if error.is_retriable() => {

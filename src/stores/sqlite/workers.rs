@@ -16,12 +16,14 @@ use crate::stores::documents::StoreError;
 /// Tells a job's caller how its transaction ended.
 type Completion = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
 
+/// Gets the connection inside the transaction, or why there is none.
+type Work = Box<dyn FnOnce(Result<&mut Connection, StoreError>) -> Completion + Send>;
+
 /// A piece of work inside the writer's transaction.
 struct WriteJob {
     /// Rows it writes, for the bound on one transaction.
     rows: usize,
-    /// Gets the connection inside the transaction, or why there is none.
-    run: Box<dyn FnOnce(Result<&mut Connection, StoreError>) -> Completion + Send>,
+    run: Work,
 }
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;

@@ -13,7 +13,7 @@ use crate::config::store::VectorsConfig;
 /// Vectors added between two looks at the list of what is pending.
 const STEP: usize = 32;
 /// How long the thread sleeps at most before it looks again.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// What index and thread share.
 pub(super) struct Shared {

@@ -19,7 +19,7 @@ const MAGIC: &[u8; 8] = b"TMVECTOR";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 72;
 /// Where the byte stands that is 1 when the index changed after the file was written.
-const CHANGED_AT: u64 = 64;
+const CHANGED_AT: usize = 64;
 
 /// What was read.
 pub(super) struct Loaded {
@@ -66,10 +66,10 @@ pub(super) fn mark_changed(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    if file.metadata()?.len() <= CHANGED_AT {
+    if file.metadata()?.len() <= CHANGED_AT as u64 {
         return Ok(());
     }
-    file.seek(SeekFrom::Start(CHANGED_AT))?;
+    file.seek(SeekFrom::Start(CHANGED_AT as u64))?;
     file.write_all(&[1])?;
     file.sync_data()
 }
@@ -111,7 +111,7 @@ pub(super) fn load(path: &Path, dimension: usize, config: &VectorsConfig) -> Res
     if slots.len() as u64 != count {
         return Err(format!("it has {} vectors, its header says {count}", slots.len()));
     }
-    Ok(Loaded { slots, graph, changed: bytes.get(CHANGED_AT as usize).is_none_or(|&changed| changed != 0) })
+    Ok(Loaded { slots, graph, changed: bytes.get(CHANGED_AT).is_none_or(|&changed| changed != 0) })
 }
 
 /// Hashes what it passes on.
@@ -138,8 +138,7 @@ fn write_slots(out: &mut impl Write, slots: &Slots) -> io::Result<()> {
     let mut row = Vec::new();
     for slot in 0..u32_of(slots.slot_count())? {
         row.clear();
-        #[expect(clippy::cast_possible_truncation, reason = "the high half is the generation")]
-        row.extend_from_slice(&((slots.key(slot) >> 32) as u32).to_le_bytes());
+        row.extend_from_slice(&slots.generation(slot).to_le_bytes());
         row.push(u8::from(slots.meta(slot).is_some()));
         if let Some(meta) = slots.meta(slot) {
             row.push(u8::from(meta.in_graph));

@@ -105,6 +105,11 @@ impl Slots {
         u64::from(self.generations[slot as usize]) << 32 | u64::from(slot)
     }
 
+    /// How often a slot was filled.
+    pub(super) fn generation(&self, slot: u32) -> u32 {
+        self.generations[slot as usize]
+    }
+
     /// The slot of a key, if its vector is still there.
     pub(super) fn live(&self, key: Key) -> Option<u32> {
         #[expect(clippy::cast_possible_truncation, reason = "the low half is the slot")]
