@@ -96,9 +96,7 @@ async fn verdicts(daemon: &Daemon) -> BTreeMap<String, (String, Option<String>)>
 }
 
 async fn drained(daemon: &Daemon) {
-    daemon
-        .wait_for("/health", "backlog to be consumed", |health| health["backlog"].as_u64() == Some(0))
-        .await;
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog"].as_u64() == Some(0)).await;
 }
 
 fn check(samples: &[Sample], verdicts: &BTreeMap<String, (String, Option<String>)>) {

@@ -15,7 +15,6 @@ use crate::supervisors::{
     mailbox,
 };
 
-use super::services::Services;
 use super::dead_letters::DeadLetters;
 use super::deduplicator::Deduplicator;
 use super::embedder::Embedder;
@@ -24,8 +23,9 @@ use super::housekeeper;
 use super::poison::Poisoned;
 use super::publisher::Publisher;
 use super::reloader;
-use super::servers;
 use super::sentiment_analyzer::SentimentAnalyzer;
+use super::servers;
+use super::services::Services;
 use super::shared::{Carries, bury};
 use super::source;
 use super::sql_writer::{SqlWriter, Verdict};
@@ -211,10 +211,8 @@ impl Declaration<'_> {
         let source = self
             .service("source", move |services, ctx| source::run(services, to.clone(), ctx))
             .sends_to(&["fingerprinter", "dead_letters"]);
-        let mut intake = SupervisorSpec::new("intake")
-            .strategy(Strategy::OneForOne)
-            .intensity(self.intensity())
-            .child(source);
+        let mut intake =
+            SupervisorSpec::new("intake").strategy(Strategy::OneForOne).intensity(self.intensity()).child(source);
         if servers::listener_is_on(self.config) {
             intake = intake.child(self.service("kafka_listener", servers::kafka_listener));
         }
@@ -259,10 +257,8 @@ impl Declaration<'_> {
         let faults = &self.config.faults;
         let marker = (faults.enabled && faults.poison_stage == name && !faults.poison_marker.is_empty())
             .then(|| Arc::<str>::from(faults.poison_marker.as_str()));
-        let make = move |services: &Services, to: &Mailboxes| Poisoned {
-            inner: make(services, to),
-            marker: marker.clone(),
-        };
+        let make =
+            move |services: &Services, to: &Mailboxes| Poisoned { inner: make(services, to), marker: marker.clone() };
         self.actor(name, inbox, config, make).sends_to(&edges).on_dead(move |message: A::Message, death: Death| {
             let recall = cell.get().map(|services| services.recall.clone());
             let dead_letters = dead_letters.clone();
