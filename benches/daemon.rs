@@ -66,7 +66,12 @@ fn csv_texts(csv: &str) -> Vec<String> {
 }
 
 fn percentile(sorted: &[f64], share: f64) -> f64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
     let index = ((sorted.len() - 1) as f64 * share).round() as usize;
     sorted[index]
 }
@@ -83,9 +88,9 @@ async fn run() {
     let mut peak = idle;
     let started = Instant::now();
     let batch = rate.map_or(BATCH, |rate| ((rate / 20.0) as usize).clamp(1, BATCH));
-    let mut tick = tokio::time::interval(rate.map_or(Duration::from_millis(20), |rate| {
-        Duration::from_secs_f64(batch as f64 / rate)
-    }));
+    let mut tick = tokio::time::interval(
+        rate.map_or(Duration::from_millis(20), |rate| Duration::from_secs_f64(batch as f64 / rate)),
+    );
     for chunk in bodies.chunks(batch) {
         let body = Value::Array(chunk.to_vec());
         loop {

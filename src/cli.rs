@@ -21,7 +21,6 @@ pub mod top;
 pub mod topology;
 pub mod train;
 
-
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -40,7 +40,8 @@ fn bad_documents() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("file URL", document("url", json!("file:///etc/passwd")), "TM0012"),
         (
             "deeply nested metadata",
-            format!("{{\"source\":\"news\",\"text\":\"a text\",\"metadata\":{{\"a\":{}}}}}", nested(20_000)).into_bytes(),
+            format!("{{\"source\":\"news\",\"text\":\"a text\",\"metadata\":{{\"a\":{}}}}}", nested(20_000))
+                .into_bytes(),
             "TM0011",
         ),
     ]

@@ -127,7 +127,8 @@ fn broken_toml_names_its_line() {
 
 #[test]
 fn name_with_dots_in_a_map_is_set_from_flag_and_variable() {
-    let mut sources = Sources { sets: vec!["kafka.properties.security.protocol=SASL_PLAINTEXT".to_owned()], ..Sources::default() };
+    let mut sources =
+        Sources { sets: vec!["kafka.properties.security.protocol=SASL_PLAINTEXT".to_owned()], ..Sources::default() };
     sources.environment = environment(&[("TIDEMILL__KAFKA__PROPERTIES__SASL__MECHANISM", "PLAIN")]);
     let text = format!("{:?}", sources.load().unwrap().config.kafka.properties);
     assert!(text.contains("security.protocol") && text.contains("sasl.mechanism"), "{text}");
@@ -138,6 +139,26 @@ fn secret_of_the_wrong_type_is_not_printed() {
     let fixture = Fixture::new("[http]\ntoken = 1234567890123456\n");
     let found = findings(&fixture.sources());
     assert!(found[0].ends_with("a.toml:2: http.token = *** is not allowed; allowed: text"), "{found:?}");
+}
+
+#[test]
+fn secret_comes_from_a_file_and_is_not_shown() {
+    let fixture = Fixture::new("");
+    let token = fixture.write("token", "a-token-from-a-file\n");
+    let mut sources = fixture.sources();
+    sources.sets = vec!["http.listen=0.0.0.0:8080".to_owned(), format!("http.token_file={}", token.display())];
+    let loaded = sources.load().unwrap();
+    assert_eq!(loaded.config.http.token.as_ref().map(|token| token.expose()), Some("a-token-from-a-file"));
+    assert_eq!(loaded.config.http.resolve_token().unwrap(), loaded.config.http.token);
+    assert!(!format!("{loaded:?}").contains("a-token-from-a-file"), "printed");
+    // A new token in the same file is a change.
+    let reloader = Reloader::new(sources.clone(), loaded);
+    fixture.write("token", "another-token-from-a-file\n");
+    assert_eq!(reloader.reload(Trigger::Api).needs_restart, ["http.token"]);
+    // Both at once is one too many.
+    sources.sets.push("http.token=given-directly-as-well".to_owned());
+    let found = findings(&sources);
+    assert!(found[0].contains("http.token_file or http.token, not both"), "{found:?}");
 }
 
 #[test]
@@ -267,9 +288,12 @@ fn generated_pages_are_current() {
 #[test]
 fn shipped_files_are_valid() {
     for name in ["config/default.toml", "config/production.toml"] {
-        let sources = Sources { files: vec![root().join(name)], ..Sources::default() };
-        let loaded = sources.load().unwrap_or_else(|error| panic!("{name}: {error}"));
+        // The production file leaves its token to the environment.
+        let environment = environment(&[("TIDEMILL__HTTP__TOKEN", "a-token-for-this-test")]);
+        let sources = Sources { files: vec![root().join(name)], environment, ..Sources::default() };
+        let mut loaded = sources.load().unwrap_or_else(|error| panic!("{name}: {error}"));
         if name == "config/default.toml" {
+            loaded.config.http.token = None;
             assert_eq!(loaded.config, Config::default());
         }
     }

@@ -13,7 +13,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 
 const LEXICAL: &[&str] = &["encoder.kind=hashing"];
-const HEADLINE: &str = "Harbour Freightways raises its full year dividend forecast after record container volumes in the north";
+const HEADLINE: &str =
+    "Harbour Freightways raises its full year dividend forecast after record container volumes in the north";
 
 async fn start(directory: &tempfile::TempDir) -> Daemon {
     Daemon::start(directory.path(), LEXICAL).await
@@ -79,11 +80,10 @@ async fn copies_are_duplicates_of_the_first_and_say_why() {
     assert_eq!((status, answer["accepted"].as_array().unwrap().len()), (202, 5), "{answer}");
     assert_eq!(verdict(&daemon, "other").await["analysis"]["verdict"], "stored");
     let exact = verdict(&daemon, "exact").await["analysis"].clone();
-    assert_eq!((&exact["verdict"], &exact["duplicate_of"], &exact["rule"]), (
-        &json!("duplicate"),
-        &json!("original"),
-        &json!("exact")
-    ));
+    assert_eq!(
+        (&exact["verdict"], &exact["duplicate_of"], &exact["rule"]),
+        (&json!("duplicate"), &json!("original"), &json!("exact"))
+    );
     assert_eq!(exact["similarity"], 1.0);
     assert!(exact["sentiment"].is_null(), "a duplicate carries no sentiment of its own");
     let near = verdict(&daemon, "near").await["analysis"].clone();
@@ -126,8 +126,15 @@ async fn every_actor_can_be_restarted_and_the_process_killed_without_a_trace() {
     let directory = tempfile::tempdir().unwrap();
     let mut daemon = start(&directory).await;
     let actors = [
-        "fingerprinter", "embedder", "deduplicator", "sentiment_analyzer", "sql_writer", "vector_writer", "publisher",
-        "dead_letters", "source",
+        "fingerprinter",
+        "embedder",
+        "deduplicator",
+        "sentiment_analyzer",
+        "sql_writer",
+        "vector_writer",
+        "publisher",
+        "dead_letters",
+        "source",
     ];
     for (index, actor) in actors.iter().enumerate() {
         let text = format!("{actor} note {index}: the ministry of {actor} {index} publishes table {index}{index}");
@@ -155,8 +162,10 @@ async fn poison_is_dead_lettered_alone_and_replayed_once_it_can_pass() {
     let mut daemon = Daemon::start(directory.path(), &poison).await;
     let batch: Vec<_> = (0..10)
         .map(|index| {
-            let text = format!("{} bulletin {index} of region {index}{index} on matter {index}",
-                if index == 4 { "POISON-PILL" } else { "plain" });
+            let text = format!(
+                "{} bulletin {index} of region {index}{index} on matter {index}",
+                if index == 4 { "POISON-PILL" } else { "plain" }
+            );
             json!({"id": format!("d{index}"), "source": "news", "text": text})
         })
         .collect();

@@ -1,8 +1,8 @@
 //! The daemon: opens the stores, starts the tree, waits for the end.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -87,8 +87,7 @@ fn announce(data_dir: &Path, services: &Services) {
     let endpoints = json!({"http": http, "kafka": kafka, "pid": std::process::id()});
     let file = data_dir.join(ENDPOINTS_FILE);
     let fresh = file.with_extension("json.new");
-    let written =
-        std::fs::write(&fresh, endpoints.to_string()).and_then(|()| std::fs::rename(&fresh, &file));
+    let written = std::fs::write(&fresh, endpoints.to_string()).and_then(|()| std::fs::rename(&fresh, &file));
     if let Err(error) = written {
         tracing::warn!(%error, file = %file.display(), "addresses can't be written");
     }

@@ -26,7 +26,8 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut looks: u32 = 0;
     while !ctx.is_stopping() {
-        ctx.protect(futures_util::future::select(std::pin::pin!(ctx.stopping()), std::pin::pin!(interval.tick()))).await;
+        ctx.protect(futures_util::future::select(std::pin::pin!(ctx.stopping()), std::pin::pin!(interval.tick())))
+            .await;
         ctx.progress();
         ctx.protect(measure_lag(&services)).await;
         if looks.is_multiple_of(LOOKS_PER_CHECK) {

@@ -160,7 +160,8 @@ fn open_log(config: &Config) -> Result<OpenedLog, OpenError> {
     match config.log.backend {
         LogBackend::Embedded => {
             let path = config.daemon.data_dir.join(&config.log.file);
-            let log = EmbeddedLog::open(&path, &config.log).map_err(|error| OpenError::Log(LogError::Failed(error.to_string())))?;
+            let log = EmbeddedLog::open(&path, &config.log)
+                .map_err(|error| OpenError::Log(LogError::Failed(error.to_string())))?;
             let log = Arc::new(log);
             Ok((Arc::clone(&log) as Arc<dyn Log>, Some(log)))
         }

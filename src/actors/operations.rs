@@ -32,7 +32,8 @@ impl DaemonOperations {
     }
 
     fn command(&self, name: &str, command: ChildCommand) -> Result<(), OperationError> {
-        let tree = self.services.tree.get().ok_or_else(|| OperationError::Unavailable("the daemon starts".to_owned()))?;
+        let tree =
+            self.services.tree.get().ok_or_else(|| OperationError::Unavailable("the daemon starts".to_owned()))?;
         tree.command(name, command).map_err(|_| OperationError::NotFound(format!("actor {name}")))
     }
 }

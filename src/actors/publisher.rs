@@ -70,9 +70,8 @@ impl Publisher {
             CORRELATION_HEADER.to_owned(),
             Bytes::copy_from_slice(verdict.analysis.correlation_id.as_str().as_bytes()),
         )];
-        headers.extend(
-            verdict.judged.delivery.record().headers.iter().filter(|(name, _)| name == TRACE_HEADER).cloned(),
-        );
+        headers
+            .extend(verdict.judged.delivery.record().headers.iter().filter(|(name, _)| name == TRACE_HEADER).cloned());
         Ok(NewRecord {
             topic: Arc::clone(&self.topic),
             partition: None,
@@ -88,9 +87,10 @@ impl Publisher {
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 pub fn log_fault(error: LogError) -> Fault {
     match error {
-        LogError::Full(_) | LogError::Unavailable(_) | LogError::UnknownTopic(_) | LogError::UnknownPartition { .. } => {
-            Fault::unavailable(error.to_string())
-        }
+        LogError::Full(_)
+        | LogError::Unavailable(_)
+        | LogError::UnknownTopic(_)
+        | LogError::UnknownPartition { .. } => Fault::unavailable(error.to_string()),
         LogError::TooLarge { .. } => Fault::reject(ErrorCode::TooLarge, error.to_string()),
         LogError::Failed(_) => Fault::broken(error.to_string()),
     }

@@ -89,7 +89,8 @@ pub fn analyze(
     min_confidence: f32,
 ) -> Result<Vec<Opinion>, ModelError> {
     let cleaned: Vec<String> = texts.iter().map(|text| crate::text::clean::clean(text)).collect();
-    let stripped: Vec<String> = cleaned.iter().map(|text| crate::text::clean::without_urls(text).into_owned()).collect();
+    let stripped: Vec<String> =
+        cleaned.iter().map(|text| crate::text::clean::without_urls(text).into_owned()).collect();
     let encoded = encoder.encode(&stripped.iter().map(String::as_str).collect::<Vec<_>>())?;
     let fresh: Vec<(String, String, Encoded)> = stripped
         .into_iter()

@@ -104,8 +104,7 @@ fn api_state(services: &Services) -> Result<ApiState, Fault> {
         vectors: Arc::clone(&services.vectors),
         encoder: Arc::clone(&services.encoder),
         analyze: Arc::new(move |texts| {
-            let opinions =
-                analyze(&*encoder, &*model, &texts, live.load().min_confidence).map_err(refused)?;
+            let opinions = analyze(&*encoder, &*model, &texts, live.load().min_confidence).map_err(refused)?;
             Ok(opinions.into_iter().map(|opinion| serde_json::json!(opinion)).collect())
         }),
         operations: services.operations.get().cloned().ok_or_else(|| Fault::broken("the daemon is not assembled"))?,

@@ -103,7 +103,10 @@ impl SqlWriter {
             embedding: judged.encoded.as_ref().map(|_| self.embedding.clone()),
             published_at: document.published_at,
             processed_at: Utc::now(),
-            timings_ms: timings.into_iter().map(|(stage, elapsed)| (stage.to_owned(), elapsed)).collect::<BTreeMap<_, _>>(),
+            timings_ms: timings
+                .into_iter()
+                .map(|(stage, elapsed)| (stage.to_owned(), elapsed))
+                .collect::<BTreeMap<_, _>>(),
             origin: judged.delivery.position().clone(),
         }
     }

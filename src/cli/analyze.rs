@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, ClientError, block_on};
-use super::local;
 use super::exit::Exit;
+use super::local;
 use super::options::{ConfigOptions, DaemonOptions};
 use super::{input, output};
 

@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::local::{self, TopologyFormat};
 use super::exit::Exit;
+use super::local::{self, TopologyFormat};
 use super::options::ConfigOptions;
 use super::output;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::local::{self, RunOptions};
 use super::exit::Exit;
+use super::local::{self, RunOptions};
 use super::options::ConfigOptions;
 use crate::config::reload::Reloader;
 use crate::telemetry::logs;

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::local::{self, TopologyFormat};
 use super::exit::Exit;
+use super::local::{self, TopologyFormat};
 use super::options::ConfigOptions;
 use super::output;
 

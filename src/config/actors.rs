@@ -162,7 +162,12 @@ impl ActorsConfig {
         }
         for (name, actor) in self.all().into_iter().filter(|(name, _)| *name != "dead_letters") {
             problems.section(name, |problems| {
-                problems.require(actor.workers == 1, "workers", actor.workers, "1, as the verdicts depend on the order");
+                problems.require(
+                    actor.workers == 1,
+                    "workers",
+                    actor.workers,
+                    "1, as the verdicts depend on the order",
+                );
             });
         }
     }

@@ -1,5 +1,7 @@
 //! The manual and the default file, generated from the sections' doc comments.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 
 use super::Config;
@@ -44,6 +46,7 @@ enum Line {
 pub fn manual() -> String {
     let text = defaults_as_toml();
     let mut out = String::from(MANUAL_HEAD);
+    let mut told = Told::default();
     for line in lines(&text) {
         match line {
             Line::Table { path } => {
@@ -54,16 +57,19 @@ pub fn manual() -> String {
                     path.join(".")
                 );
             }
-            Line::Key { path, value } => manual_row(&mut out, &path, &format!("`{value}`")),
-            Line::Unset { path } => manual_row(&mut out, &path, "not set"),
+            Line::Key { path, value } => manual_row(&mut out, &path, &format!("`{value}`"), &mut told),
+            Line::Unset { path } => manual_row(&mut out, &path, "not set", &mut told),
         }
     }
     out
 }
 
-fn manual_row(out: &mut String, path: &[String], default: &str) {
+fn manual_row(out: &mut String, path: &[String], default: &str, told: &mut Told) {
     let Some(node) = Node::at(path) else { return };
-    let mut doc = one_line(node.doc());
+    let mut doc = match told.earlier(path, node) {
+        Some(table) => format!("As in `[{table}]`."),
+        None => one_line(node.doc()),
+    };
     for (word, meaning) in node.words().into_iter().filter(|(_, meaning)| !meaning.is_empty()) {
         let _ = write!(doc, " `{word}`: {}", one_line(meaning));
     }
@@ -75,11 +81,31 @@ fn manual_row(out: &mut String, path: &[String], default: &str) {
     let _ = writeln!(out, "| {} |", cells.join(" | "));
 }
 
+/// Which keys were explained already: tables of one kind, such as those of the actors, are explained once.
+#[derive(Default)]
+struct Told(BTreeMap<(String, String), String>);
+
+impl Told {
+    /// The table in which a key of this name was explained in the same words, if it was; else it is from now on.
+    fn earlier(&mut self, path: &[String], node: Node<'_>) -> Option<String> {
+        let (name, table) = path.split_last()?;
+        let told = self.0.entry((name.clone(), node.doc().to_owned()));
+        match told {
+            Entry::Occupied(told) => Some(told.get().clone()),
+            Entry::Vacant(free) => {
+                free.insert(table.join("."));
+                None
+            }
+        }
+    }
+}
+
 /// `config/default.toml`.
 #[must_use]
 pub fn default_file() -> String {
     let text = defaults_as_toml();
     let mut out = String::from(FILE_HEAD);
+    let mut told = Told::default();
     for line in lines(&text) {
         match line {
             Line::Table { path } => {
@@ -88,17 +114,26 @@ pub fn default_file() -> String {
                 let _ = writeln!(out, "[{}]", path.join("."));
             }
             Line::Key { path, value } => {
-                comment(&mut out, Node::at(&path).map(Node::doc).unwrap_or_default());
+                explain(&mut out, &path, &mut told);
                 let _ = writeln!(out, "{} = {value}", path.last().map_or("", String::as_str));
             }
             Line::Unset { path } => {
                 let Some(node) = Node::at(&path) else { continue };
-                comment(&mut out, node.doc());
+                explain(&mut out, &path, &mut told);
                 let _ = writeln!(out, "# {} = ({})", path.last().map_or("", String::as_str), node.allowed());
             }
         }
     }
     out
+}
+
+/// A key's comment, unless the same was written before.
+fn explain(out: &mut String, path: &[String], told: &mut Told) {
+    if let Some(node) = Node::at(path)
+        && told.earlier(path, node).is_none()
+    {
+        comment(out, node.doc());
+    }
 }
 
 fn comment(out: &mut String, doc: &str) {

@@ -37,7 +37,7 @@ pub struct Sources {
 }
 
 /// A valid configuration and how it came about.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Loaded {
     /// The settings.
     pub config: Config,
@@ -45,6 +45,17 @@ pub struct Loaded {
     pub(super) merged: Value,
     /// Where each of them was set.
     pub(super) origins: Origins,
+}
+
+impl std::fmt::Debug for Loaded {
+    /// Without the merged layers: there secrets are plain.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("origins", &self.origins)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Loaded {

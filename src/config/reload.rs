@@ -143,8 +143,7 @@ fn changed(old: &Loaded, new: &Loaded) -> Vec<String> {
     keys.retain(|key| {
         let path: Vec<&str> = key.split('.').collect();
         // Secrets look alike when serialised, so they are compared as they were set.
-        let secret_differs = schema::is_secret(key)
-            && layer::get(&old.merged, &path) != layer::get(&new.merged, &path);
+        let secret_differs = schema::is_secret(key) && layer::get(&old.merged, &path) != layer::get(&new.merged, &path);
         secret_differs || before.get(key) != after.get(key)
     });
     keys

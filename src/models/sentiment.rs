@@ -78,12 +78,7 @@ impl LocalSentiment {
     ///
     /// # Errors
     /// [`ModelError::Damaged`] if the bytes aren't a model, with `origin` as their path.
-    pub fn new(
-        bytes: &[u8],
-        origin: &str,
-        base: Option<&BaseWeights>,
-        compute: Compute,
-    ) -> Result<Self, ModelError> {
+    pub fn new(bytes: &[u8], origin: &str, base: Option<&BaseWeights>, compute: Compute) -> Result<Self, ModelError> {
         let shared = shared_layers(bytes, origin)?;
         let damaged = |reason: String| ModelError::Damaged { path: origin.to_owned(), reason };
         let packed = Packed::read(bytes).map_err(damaged)?;

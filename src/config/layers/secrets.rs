@@ -18,7 +18,9 @@ pub fn read_files(layer: &mut Layer, findings: &mut Vec<Finding>) {
         let secret_path: Vec<String> = secret_key.split('.').map(str::to_owned).collect();
         let file_path: Vec<&str> = file_key.split('.').collect();
         let is_secret = Node::at(&secret_path).is_some_and(Node::is_secret);
-        let Some(Value::String(file)) = layer::get(&layer.values, &file_path).filter(|_| is_secret) else { continue };
+        let Some(Value::String(file)) = layer::get(&layer.values, &file_path).cloned().filter(|_| is_secret) else {
+            continue;
+        };
         let origin = layer.origins.of(&file_key);
         let both = layer::get(&layer.values, &secret_path).is_some_and(|value| !value.is_null());
         let invalid = |value: &str, allowed: String| Finding::Invalid {
@@ -28,15 +30,18 @@ pub fn read_files(layer: &mut Layer, findings: &mut Vec<Finding>) {
             allowed,
         };
         if both {
-            findings.push(invalid(file, format!("{file_key} or {secret_key}, not both")));
+            findings.push(invalid(&file, format!("{file_key} or {secret_key}, not both")));
             continue;
         }
-        match read(Path::new(file)) {
+        match read(Path::new(&file)) {
             Ok(secret) => {
+                // From here on it is as if the secret had been given itself.
+                let file_path: Vec<String> = file_key.split('.').map(str::to_owned).collect();
+                layer::take(&mut layer.values, &file_path);
                 let origin = Origin::File { path: file.into(), line: None };
                 layer.set(&secret_path, Value::String(secret), origin);
             }
-            Err(reason) => findings.push(invalid(file, format!("a readable file with one secret ({reason})"))),
+            Err(reason) => findings.push(invalid(&file, format!("a readable file with one secret ({reason})"))),
         }
     }
 }

@@ -187,7 +187,9 @@ impl Trainer<'_> {
                 let weight: f32 = batch.iter().map(|i| options.class_weights[data.classes[*i]]).sum();
                 let seeds: Vec<u64> = shards.iter().map(|_| rng.u64(..)).collect();
                 let losses = self.compute.install(|| {
-                    let run = |(shard, seed): (&&[usize], &u64)| shard_loss(&trainable, data, shard, (options, weight, *seed));
+                    let run = |(shard, seed): (&&[usize], &u64)| {
+                        shard_loss(&trainable, data, shard, (options, weight, *seed))
+                    };
                     shards.par_iter().zip(&seeds).map(run).collect::<candle_core::Result<Vec<_>>>()
                 })?;
                 loss += losses.iter().sum::<f32>();
@@ -291,7 +293,10 @@ pub fn train(
         held_out.push(data.held_out(&fold_of, fold, options, trainer)?);
         let network: Vec<_> = held_out[fold].iter().map(|(scores, class)| (only(scores, true), *class)).collect();
         let quality = Quality::of(&judge(&Calibration::NONE, &network));
-        (trainer.progress)(&format!("network alone: accuracy {:.4}, macro-F1 {:.4}", quality.accuracy, quality.macro_f1));
+        (trainer.progress)(&format!(
+            "network alone: accuracy {:.4}, macro-F1 {:.4}",
+            quality.accuracy, quality.macro_f1
+        ));
     }
     let report = report(&held_out, options);
     (trainer.progress)(&format!(
