@@ -174,7 +174,8 @@ impl<A: Actor> Worker<'_, A> {
             let started = Instant::now();
             match taken {
                 None => continue,
-                Some(Taken::Drained | Taken::Fenced) => return Ok(()),
+                Some(Taken::Drained) => return Ok(()),
+                Some(Taken::Fenced) => return Err(Exit::new(ExitReason::Unresponsive, "it was replaced")),
                 Some(Taken::Doomed(message, death)) => self.bury(message, death).await?,
                 Some(Taken::Batch(batch)) => self.handle(batch, started).await?,
             }
@@ -187,7 +188,7 @@ impl<A: Actor> Worker<'_, A> {
     }
 
     async fn handle(&mut self, batch: Vec<A::Message>, started: Instant) -> Result<(), Exit> {
-        let (link, core, token) = (&self.ctx.link, &self.host.core, self.ctx.link.token);
+        let (link, inbox, token) = (&self.ctx.link, &self.host.core, self.ctx.link.token);
         link.progress.moved();
         let (actor, ctx) = (&mut *self.actor, self.ctx);
         let outcome = guarded(async { actor.handle(batch, ctx).await }).await?;
@@ -195,15 +196,15 @@ impl<A: Actor> Worker<'_, A> {
         link.progress.moved();
         match outcome {
             Ok(()) => {
-                core.finish(token, None, Outcome::Done);
+                inbox.finish(token, None, Outcome::Done);
                 self.retry.reset();
             }
             Err(Fault::Reject { code, reason }) => {
-                core.reject(token, code, &reason);
+                inbox.reject(token, code, &reason);
                 self.retry.reset();
             }
             Err(Fault::Unavailable { reason }) => {
-                core.postpone(token, &format!("unavailable: {reason}"));
+                inbox.postpone(token, &format!("unavailable: {reason}"));
                 self.retry.pause(link, self.policy, &reason).await?;
             }
             Err(fault @ (Fault::Broken { .. } | Fault::DownstreamClosed { .. })) => return Err(Exit::of_fault(&fault)),
@@ -213,8 +214,8 @@ impl<A: Actor> Worker<'_, A> {
 
     /// Hands a message that was given up to the hook.
     async fn bury(&mut self, message: A::Message, death: Death) -> Result<(), Exit> {
-        let (link, core, token) = (&self.ctx.link, &self.host.core, self.ctx.link.token);
-        let crashes = core.hook_crashes(token);
+        let (link, inbox, token) = (&self.ctx.link, &self.host.core, self.ctx.link.token);
+        let crashes = inbox.hook_crashes(token);
         tracing::warn!(
             actor = %link.name, code = %death.code, attempts = death.attempts, reason = death.reason, "message given up"
         );
@@ -222,11 +223,11 @@ impl<A: Actor> Worker<'_, A> {
             Some(hook) if crashes < self.policy.get().attempts => {
                 let _zone = link.progress.protect();
                 guarded(async { hook(message, death).await }).await?;
-                core.finish(token, None, Outcome::Dead);
+                inbox.finish(token, None, Outcome::Dead);
             }
             Some(_) | None => {
                 tracing::error!(actor = %link.name, hook_crashes = crashes, "no dead-letter hook took the message, dropped");
-                core.finish(token, None, Outcome::Dropped);
+                inbox.finish(token, None, Outcome::Dropped);
             }
         }
         Ok(())
