@@ -231,9 +231,9 @@ impl<M: Clone> Core<M> {
         std::future::poll_fn(move |cx| {
             loop {
                 let now = Instant::now();
-                let step = self.with(|queue, after| queue.take(token, now, cx.waker(), after));
-                let until = match step {
-                    Step::Taken(taken) => return Poll::Ready(taken),
+                let answer = self.with(|queue, after| queue.take(token, now, cx.waker(), after));
+                let until = match answer {
+                    Step::Taken(batch) => return Poll::Ready(batch),
                     Step::Empty => {
                         idle();
                         return Poll::Pending;
