@@ -10,6 +10,7 @@ use crate::models::minilm::weights::{LAYERS, Weights as BaseWeights};
 use crate::models::{ModelError, SentimentInput, SentimentModel, Trunk};
 
 pub mod calibrate;
+pub mod checkpoint;
 pub mod dataset;
 pub mod evaluate;
 pub mod features;
