@@ -68,7 +68,8 @@ pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
 }
 
 fn sentiment(arguments: &TrainSentiment) -> anyhow::Result<()> {
-    let csv = std::fs::read_to_string(&arguments.file).with_context(|| format!("reading {}", arguments.file.display()))?;
+    let csv =
+        std::fs::read_to_string(&arguments.file).with_context(|| format!("reading {}", arguments.file.display()))?;
     let examples = read_csv(&csv).with_context(|| arguments.file.display().to_string())?;
     let compute = Compute::new(arguments.threads)?;
     let encoder = MiniLm::open(&arguments.model_dir, compute.clone())?;
@@ -103,7 +104,10 @@ fn print(report: &Report, arguments: &TrainSentiment) -> anyhow::Result<()> {
     } else {
         let whole = &report.combined;
         println!("accuracy {:.4}  macro-F1 {:.4}  over {} folds", whole.accuracy, whole.macro_f1, arguments.folds);
-        println!("calibration error {:.4}, before {:.4}", whole.calibration_error, report.uncalibrated.calibration_error);
+        println!(
+            "calibration error {:.4}, before {:.4}",
+            whole.calibration_error, report.uncalibrated.calibration_error
+        );
         for (name, class) in [("negative", 0), ("positive", 1), ("neutral", 2)] {
             let row = whole.confusion[class];
             println!(

@@ -97,7 +97,13 @@ mod tests {
             let truth: [f32; CLASSES] = std::array::from_fn(|_| rng.f32() * 4.0 - 2.0);
             let p = softmax(truth);
             let dice = rng.f32();
-            let class = if dice < p[0] { 0 } else if dice < p[0] + p[1] { 1 } else { 2 };
+            let class = if dice < p[0] {
+                0
+            } else if dice < p[0] + p[1] {
+                1
+            } else {
+                2
+            };
             held_out.push((Scores { neural: Some(truth.map(|x| x * 4.0)), lexical: [0.0; CLASSES] }, class));
         }
         let fitted = Calibration::fit(&held_out);

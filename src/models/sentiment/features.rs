@@ -200,9 +200,10 @@ mod tests {
 
     #[test]
     fn figures_are_made_alike() {
-        assert_eq!(words("$AAPL up +5.2%, Q3 EPS $1.20 vs. -3% (12%)"), [
-            "<cashtag>", "up", "<percent-up>", "q0", "eps", "<money>", "vs", "<percent-down>", "<percent>"
-        ]);
+        assert_eq!(
+            words("$AAPL up +5.2%, Q3 EPS $1.20 vs. -3% (12%)"),
+            ["<cashtag>", "up", "<percent-up>", "q0", "eps", "<money>", "vs", "<percent-down>", "<percent>"]
+        );
         assert_eq!(words("Don't sell?"), ["don't", "sell", "?"]);
     }
 

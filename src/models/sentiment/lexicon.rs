@@ -35,7 +35,8 @@ const DOWN: &str = "crater cut declin decreas descend dip div dow drop dump edge
     sunk tank trim tumbl downward worsen";
 
 /// Turns what follows around.
-const NEGATION: &str = "not no never n't cannot without neither nor hardly despite less lack avoid unlikely fewer against";
+const NEGATION: &str =
+    "not no never n't cannot without neither nor hardly despite less lack avoid unlikely fewer against";
 
 /// Says that nothing is known yet, or that something is only announced.
 const UNCERTAIN: &str = "may might could would perhaps possibl if whether consider explor plan expect forecast await ahead \
@@ -48,10 +49,10 @@ const STRONG: &str = "very sharply massive huge significantl dramatic steep bigg
 
 /// Endings a stem may have.
 const ENDINGS: &[&str] = &[
-    "", "s", "es", "ed", "d", "e", "ing", "er", "ers", "ly", "y", "ies", "ion", "ions", "ing", "ings", "ment", "ments",
-    "ation", "ations", "ting", "ted", "ping", "ped", "ning", "ged", "ging", "ive", "ity", "able", "al", "ful", "ic", "tcy",
-    "tcies", "cy", "m", "t", "tic", "ties", "ated", "ates", "ate", "ating", "ator", "ance", "ence", "ent", "ency", "ilience",
-    "es'", "ties", "ure", "ures", "ness", "ous", "st", "ism", "ts", "t's", "off", "offs", "out", "down",
+    "", "s", "es", "ed", "d", "e", "ing", "er", "ers", "ly", "y", "ies", "ion", "ions", "ings", "ment", "ments",
+    "ation", "ations", "ting", "ted", "ping", "ped", "ning", "ged", "ging", "ive", "ity", "able", "al", "ful", "ic",
+    "tcy", "tcies", "cy", "m", "t", "tic", "ties", "ated", "ates", "ate", "ating", "ator", "ance", "ence", "ent",
+    "ency", "ilience", "es'", "ure", "ures", "ness", "ous", "st", "ism", "ts", "t's", "off", "offs", "out", "down",
 ];
 
 /// The lists, in the order of [`Groups::counts`].

@@ -82,8 +82,9 @@ impl Trainable {
             let shape = if shape.0 == 1 { vec![shape.1] } else { vec![shape.0, shape.1] };
             Ok(Parameter::new(Var::from_vec(values.clone(), shape, &Device::Cpu)?))
         };
-        let layer =
-            |layer: &Layer| layer.parts().into_iter().zip(part_shapes()).map(|(part, shape)| var(part, shape)).collect();
+        let layer = |layer: &Layer| {
+            layer.parts().into_iter().zip(part_shapes()).map(|(part, shape)| var(part, shape)).collect()
+        };
         let head = &network.head;
         Ok(Self {
             layers: network.layers.iter().map(layer).collect::<Result<_>>()?,

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::{Calibration, Scores};
+use super::checkpoint::Checkpoints;
 use super::dataset::{Class, DatasetError, Example, folds};
 use super::evaluate::Quality;
 use super::features::{Extractor, Feature};
-use super::checkpoint::Checkpoints;
 use super::format::{Header, Packed, Weights, quantised};
 use super::lexical::Lexical;
 use super::network::{Network, Trainable};
@@ -142,7 +142,10 @@ impl Prepared {
         let held_out: Vec<HeldOut> = serde_json::from_slice(&bytes).map_err(std::io::Error::from)?;
         let network: Vec<HeldOut> = held_out.iter().map(|(scores, class)| (only(scores, true), *class)).collect();
         let quality = Quality::of(&judge(&Calibration::NONE, &network));
-        (trainer.progress)(&format!("network alone: accuracy {:.4}, macro-F1 {:.4}", quality.accuracy, quality.macro_f1));
+        (trainer.progress)(&format!(
+            "network alone: accuracy {:.4}, macro-F1 {:.4}",
+            quality.accuracy, quality.macro_f1
+        ));
         Ok(held_out)
     }
 
@@ -213,7 +216,9 @@ impl Trainer<'_> {
                 let weight: f32 = batch.iter().map(|i| options.class_weights[data.classes[*i]]).sum();
                 let seeds: Vec<u64> = shards.iter().map(|_| rng.u64(..)).collect();
                 let losses = self.compute.install(|| {
-                    let run = |(shard, seed): (&&[usize], &u64)| shard_loss(&trainable, data, shard, (options, weight, *seed));
+                    let run = |(shard, seed): (&&[usize], &u64)| {
+                        shard_loss(&trainable, data, shard, (options, weight, *seed))
+                    };
                     shards.par_iter().zip(&seeds).map(run).collect::<candle_core::Result<Vec<_>>>()
                 })?;
                 loss += losses.iter().sum::<f32>();
