@@ -34,10 +34,8 @@ fn number(variable: &str, default: usize) -> usize {
 
 fn settings(poison: &str) -> Vec<String> {
     let encoder = std::env::var("TIDEMILL_SOAK_ENCODER").unwrap_or_else(|_| "hashing".to_owned());
-    let stuck = ACTORS
-        .iter()
-        .filter(|actor| **actor != "source")
-        .map(|actor| format!("actors.{actor}.stuck_after_seconds=1"));
+    let stuck =
+        ACTORS.iter().filter(|actor| **actor != "source").map(|actor| format!("actors.{actor}.stuck_after_seconds=1"));
     let others = vec![
         format!("encoder.kind={encoder}"),
         format!("faults.poison_marker={poison}"),
@@ -100,9 +98,7 @@ async fn verdicts(daemon: &Daemon) -> BTreeMap<String, (String, Option<String>)>
 }
 
 async fn drained(daemon: &Daemon) {
-    daemon
-        .wait_for("/health", "backlog to be consumed", |health| health["backlog_records"].as_u64() == Some(0))
-        .await;
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"].as_u64() == Some(0)).await;
 }
 
 fn check(samples: &[Sample], verdicts: &BTreeMap<String, (String, Option<String>)>) {
