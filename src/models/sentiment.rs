@@ -78,11 +78,7 @@ impl LocalSentiment {
     /// The model in `bytes`; `base` are the encoder's weights, without which it judges by words alone.
     ///
     /// # Errors
-<<<<<<< HEAD
-    /// [`ModelError::Damaged`] if the bytes aren't a model, with `origin` as their path.
-=======
     /// [`ModelError::Weights`] if the bytes aren't a model, with `origin` as their path.
->>>>>>> h/models
     pub fn new(bytes: &[u8], origin: &str, base: Option<&BaseWeights>, compute: Compute) -> Result<Self, ModelError> {
         let shared = shared_layers(bytes, origin)?;
         let damaged = |reason: String| ModelError::Weights { path: origin.to_owned(), reason };

@@ -325,26 +325,7 @@ pub fn train(
     let say = trainer.progress;
     say(&format!("{} texts, computing the shared layers", examples.len()));
     let data = Prepared::new(examples, encoder, options.layers)?;
-<<<<<<< HEAD
-    let mut held_out = Vec::new();
-    for fold in 0..options.folds {
-        (trainer.progress)(&format!("fold {} of {}", fold + 1, options.folds));
-        held_out.push(data.held_out(&fold_of, fold, options, trainer)?);
-        let network: Vec<_> = held_out[fold].iter().map(|(scores, class)| (only(scores, true), *class)).collect();
-        let quality = Quality::of(&judge(&Calibration::NONE, &network));
-        (trainer.progress)(&format!(
-            "network alone: accuracy {:.4}, macro-F1 {:.4}",
-            quality.accuracy, quality.macro_f1
-        ));
-    }
-    let report = report(&held_out, options);
-    (trainer.progress)(&format!(
-        "cross-validated: accuracy {:.4}, macro-F1 {:.4}; now on all texts",
-        report.combined.accuracy, report.combined.macro_f1
-    ));
-=======
     let mut held_out = vec![data.fold(&fold_of, 0, options, trainer)?];
->>>>>>> h/models
     let all: Vec<usize> = (0..examples.len()).collect();
     say("all texts");
     let bytes = trainer.checkpoints.or_compute("all", || {
