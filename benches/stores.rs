@@ -150,7 +150,7 @@ fn timed(index: &EmbeddedIndex, queries: &[Arc<[f32]>], k: usize) -> (u128, Vec<
     let wall = Instant::now();
     let started = on_processor(wall);
     let found = queries.iter().map(|query| index.nearest(query, k, &VectorFilter::default()).unwrap()).collect();
-    ((on_processor(wall) - started).as_micros() / QUERIES as u128, found)
+    (on_processor(wall).saturating_sub(started).as_micros() / QUERIES as u128, found)
 }
 
 /// Up to `most` vectors.
