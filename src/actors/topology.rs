@@ -15,17 +15,17 @@ use crate::supervisors::{
     mailbox,
 };
 
-use super::services::Services;
 use super::dead_letters::DeadLetters;
 use super::deduplicator::Deduplicator;
 use super::embedder::Embedder;
+use super::faulty::Faulty;
 use super::fingerprinter::Fingerprinter;
 use super::housekeeper;
-use super::faulty::Faulty;
 use super::publisher::Publisher;
 use super::reloader;
-use super::servers;
 use super::sentiment_analyzer::SentimentAnalyzer;
+use super::servers;
+use super::services::Services;
 use super::shared::{Carries, bury};
 use super::source;
 use super::sql_writer::{SqlWriter, Verdict};
@@ -214,10 +214,8 @@ impl Declaration<'_> {
         let source = self
             .service("source", move |services, ctx| source::run(services, to.clone(), ctx))
             .sends_to(&["fingerprinter", "dead_letters"]);
-        let mut intake = SupervisorSpec::new(SUPERVISORS[2])
-            .strategy(Strategy::OneForOne)
-            .intensity(self.intensity())
-            .child(source);
+        let mut intake =
+            SupervisorSpec::new(SUPERVISORS[2]).strategy(Strategy::OneForOne).intensity(self.intensity()).child(source);
         if servers::listener_is_on(self.config) {
             intake = intake.child(self.service("kafka_listener", servers::kafka_listener));
         }

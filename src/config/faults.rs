@@ -25,7 +25,10 @@ pub struct FaultsConfig {
 
 impl Default for FaultsConfig {
     fn default() -> Self {
-        Self { enabled: false, poison_marker: "tidemill-poison".into(), poison_stage: "embedder".into(),
+        Self {
+            enabled: false,
+            poison_marker: "tidemill-poison".into(),
+            poison_stage: "embedder".into(),
             delayed_stage: String::new(),
             delay_ms: 0,
         }
