@@ -108,7 +108,7 @@ async fn run() {
         }
         peak = peak.max(daemon.resident_bytes());
     }
-    while daemon.get("/health").await.1["backlog"] != 0 {
+    while daemon.get("/health").await.1["backlog_records"] != 0 {
         tick.tick().await;
         peak = peak.max(daemon.resident_bytes());
     }

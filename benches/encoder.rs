@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tidemill::models::Encoder;
 use tidemill::models::compute::Compute;
+use tidemill::models::hashing::HashingEncoder;
 use tidemill::models::kernels::attention::{Scratch, attention};
 use tidemill::models::kernels::gelu::bias_gelu;
 use tidemill::models::kernels::linear::{View, multiply};
@@ -159,10 +160,12 @@ fn main() {
     model.encode(&texts[..texts.len().min(64)]).unwrap();
     let time = best(3, || texts.chunks(batch).for_each(|part| drop(model.encode(part).unwrap()))).as_secs_f64();
     let single = best(30, || drop(model.encode(&texts[..1]).unwrap())).as_secs_f64();
+    let hashing = HashingEncoder::default();
+    let hashed = best(3, || drop(hashing.encode(&texts).unwrap())).as_secs_f64();
     let result = json!({
         "engine": "tidemill", "threads": threads, "batch": batch, "texts": texts.len(), "tokens": tokens,
         "seconds": time, "texts_per_second": texts.len() as f64 / time, "tokens_per_second": tokens as f64 / time,
-        "single_text_ms": single * 1e3, "microseconds_per_token": profile(&model, &texts),
+        "single_text_ms": single * 1e3, "hashing_texts_per_second": texts.len() as f64 / hashed, "microseconds_per_token": profile(&model, &texts),
     });
     println!("{result:#}");
 }

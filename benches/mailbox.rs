@@ -78,7 +78,7 @@ async fn restarts(count: usize) -> Result<Vec<Duration>, Box<dyn std::error::Err
     let (to, inbox) = mailbox("fragile", 4);
     let none = Backoff { min: Duration::ZERO, max: Duration::ZERO, ..Backoff::default() };
     let child = ChildSpec::actor("fragile", inbox, || Fragile).backoff(none);
-    let intensity = Intensity { max_restarts: 2 * count, window: Duration::from_secs(600) };
+    let intensity = Intensity { max_restarts: 2 * count, window: Duration::from_mins(10) };
     let tree = start(SupervisorSpec::new("root").intensity(intensity).child(child), Options::default()).await?;
     let mut waits = Vec::new();
     for _ in 0..count {

@@ -86,6 +86,14 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The sentiment weights can't be used.
+    #[error("sentiment weights {path} can't be used: {reason}; make them with: tidemill train sentiment FILE.csv")]
+    Weights {
+        /// The file, or that they are those in the program.
+        path: String,
+        /// What is wrong with them.
+        reason: String,
+    },
     /// The text could not be encoded.
     #[error("encoding failed: {0}")]
     Encoding(String),

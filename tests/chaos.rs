@@ -34,16 +34,18 @@ fn number(variable: &str, default: usize) -> usize {
 
 fn settings(poison: &str) -> Vec<String> {
     let encoder = std::env::var("TIDEMILL_SOAK_ENCODER").unwrap_or_else(|_| "hashing".to_owned());
-    vec![
+    let stuck =
+        ACTORS.iter().filter(|actor| **actor != "source").map(|actor| format!("actors.{actor}.stuck_after_seconds=1"));
+    let others = vec![
         format!("encoder.kind={encoder}"),
         format!("faults.poison_marker={poison}"),
         "faults.poison_stage=embedder".to_owned(),
         "supervision.max_restarts=1000".to_owned(),
-        "supervision.stuck_after_seconds=1".to_owned(),
         "supervision.heartbeat_ms=100".to_owned(),
-        "supervision.backoff_max_ms=50".to_owned(),
+        "supervision.backoff_max_ms=100".to_owned(),
         "supervision.max_hung_threads=1000".to_owned(),
-    ]
+    ];
+    stuck.chain(others).collect()
 }
 
 /// Posts a chunk until every document in it is acknowledged, through overload, faults and restarts.
@@ -96,7 +98,7 @@ async fn verdicts(daemon: &Daemon) -> BTreeMap<String, (String, Option<String>)>
 }
 
 async fn drained(daemon: &Daemon) {
-    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog"].as_u64() == Some(0)).await;
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"].as_u64() == Some(0)).await;
 }
 
 fn check(samples: &[Sample], verdicts: &BTreeMap<String, (String, Option<String>)>) {

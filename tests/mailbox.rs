@@ -50,7 +50,7 @@ async fn slow(capacity: usize, time: Duration, batch: BatchPolicy, options: Opti
     let kept = batches.clone();
     let child = ChildSpec::actor("slow", inbox, move || Slow { batches: kept.clone(), time })
         .batch(batch)
-        .drain(Duration::from_secs(3_600));
+        .drain(Duration::from_hours(1));
     let tree = start(SupervisorSpec::new("root").child(child), options).await.unwrap();
     (tree, to, batches)
 }

@@ -53,10 +53,10 @@ async fn posted_document_is_stored_scored_searchable_and_explained() {
 
     let found = daemon
         .wait_for("/v1/search?q=container+volumes+dividend+forecast&k=3", "the document to be found", |value| {
-            value["hits"].as_array().is_some_and(|hits| !hits.is_empty())
+            value["results"].as_array().is_some_and(|hits| !hits.is_empty())
         })
         .await;
-    assert_eq!(found["hits"][0]["document_id"], "first");
+    assert_eq!(found["results"][0]["id"], "first");
     for id in ["first", correlation.as_str()] {
         let (status, way) = daemon.get(&format!("/v1/explain/{id}")).await;
         assert_eq!(status, 200, "{way}");
@@ -90,7 +90,7 @@ async fn copies_are_duplicates_of_the_first_and_say_why() {
     assert_eq!(near["duplicate_of"], "original", "{near}");
     assert!(near["similarity"].as_f64().unwrap() >= 0.7, "{near}");
     assert_eq!(verdict(&daemon, "original").await["analysis"]["verdict"], "stored", "never a duplicate of itself");
-    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog"] == 0).await;
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
     assert_eq!(daemon.all("/v1/documents").await.len(), 4);
 }
 
@@ -177,7 +177,7 @@ async fn poison_is_dead_lettered_alone_and_replayed_once_it_can_pass() {
         .await;
     assert_eq!(letters["items"][0]["document_id"], "d4");
     assert_eq!(letters["items"][0]["stage"], "sentiment_analyzer");
-    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog"] == 0).await;
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
     assert_eq!(daemon.all("/v1/documents").await.len(), 9, "the rest of its batch goes on");
     assert!(daemon.stop().await.success());
     drop(daemon);

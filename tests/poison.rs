@@ -71,7 +71,7 @@ fn taste(poisons: &[Poison], batch: usize) -> (Arc<Record>, ChildStatus) {
         let child = ChildSpec::actor("taster", inbox, move || Taster(for_actor.clone()))
             .batch(BatchPolicy::of(batch))
             .stuck_after(Duration::from_secs(1))
-            .drain(Duration::from_secs(600))
+            .drain(Duration::from_mins(10))
             .on_dead(move |(id, _), death| {
                 let record = for_hook.clone();
                 async move {
@@ -200,7 +200,7 @@ fn actor_that_gives_up_one_message_after_the_other_escalates_instead_of_emptying
         let child = ChildSpec::actor("taster", inbox, move || Taster(for_actor.clone())).drain(Duration::ZERO);
         let mut options = here();
         options.max_poison_streak = 5;
-        let intensity = Intensity { max_restarts: 8, window: Duration::from_secs(600) };
+        let intensity = Intensity { max_restarts: 8, window: Duration::from_mins(10) };
         let tree = start(SupervisorSpec::new("root").intensity(intensity).child(child), options).await.unwrap();
         for id in 0..1_000 {
             to.send((id, Poison::Panic)).await.unwrap();
@@ -287,7 +287,7 @@ fn absent_dependency_is_waited_for_and_costs_no_message() {
             seen: kept.clone(),
         })
         .attempts(1)
-        .unavailable_limit(Duration::from_secs(60))
+        .unavailable_limit(Duration::from_mins(1))
         .stuck_after(Duration::from_secs(5))
         .batch(BatchPolicy::of(4));
         let tree = start(SupervisorSpec::new("root").child(child), here()).await.unwrap();
@@ -296,7 +296,7 @@ fn absent_dependency_is_waited_for_and_costs_no_message() {
             to.send(id).await.unwrap();
         }
         assert!(tree.stop().await.is_clean());
-        assert!(started.elapsed() > Duration::from_secs(60), "it was away for minutes");
+        assert!(started.elapsed() > Duration::from_mins(1), "it was away for minutes");
         assert_eq!(*seen.lock(), (0..100).collect::<Vec<_>>());
         let status = tree.child_status("writer").unwrap();
         assert_eq!(status.mailbox.unwrap().messages, MessageCounts { received: 100, done: 100, dead: 0, dropped: 0 });

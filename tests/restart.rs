@@ -177,7 +177,7 @@ fn restart_after_panic_takes_milliseconds() {
         let (to, inbox) = mailbox("stamped", 4);
         let backoff = Backoff { min: Duration::ZERO, max: Duration::ZERO, ..Backoff::default() };
         let child = ChildSpec::actor("stamped", inbox, || Stamped).backoff(backoff);
-        let intensity = tidemill::supervisors::Intensity { max_restarts: 2 * RUNS, window: Duration::from_secs(60) };
+        let intensity = tidemill::supervisors::Intensity { max_restarts: 2 * RUNS, window: Duration::from_mins(1) };
         let spec = SupervisorSpec::new("root").intensity(intensity).child(child);
         let tree = start(spec, Options::default()).await.unwrap();
         let mut waits = Vec::new();

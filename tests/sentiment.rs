@@ -80,7 +80,7 @@ fn low_confidence_abstains_to_neutral_and_keeps_the_probabilities() {
 #[test]
 fn the_batch_does_not_change_a_judgement() {
     let mut texts: Vec<String> = CLEAR.iter().map(|(text, _)| (*text).to_owned()).collect();
-    texts.extend((1..40).map(|i| "guidance cut again ".repeat(i)));
+    texts.extend([1, 7, 20].map(|i| "guidance cut again ".repeat(i)));
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     for (together, text) in judge_with(&MODELS, &texts, 0.4).iter().zip(&texts) {
         let alone = judge_with(&MODELS, &[text], 0.4).remove(0);
@@ -116,7 +116,7 @@ fn damaged_weights_are_refused_with_their_path() {
     flipped[100_000] ^= 4;
     for bytes in [&flipped[..], &BUILT_IN[..BUILT_IN.len() - 1], b"", b"TMSENT1\n"] {
         let error = open(bytes).unwrap_err();
-        assert!(matches!(&error, ModelError::Damaged { path, .. } if *path == file.path().display().to_string()));
+        assert!(matches!(&error, ModelError::Weights { path, .. } if *path == file.path().display().to_string()));
     }
 }
 

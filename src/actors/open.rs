@@ -177,8 +177,12 @@ async fn open_vectors(
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
-    if let Opened::MustRebuild(reason) = opened {
-        rebuild(&index, documents, &reason).await?;
+    let stored = documents.counts().await?.stored;
+    match opened {
+        Opened::MustRebuild(reason) => rebuild(&index, documents, &reason).await?,
+        // a process killed between the verdict and its vector leaves a file that looks current
+        Opened::Current if index.len() as u64 != stored => rebuild(&index, documents, "vectors are missing").await?,
+        Opened::Current => {}
     }
     Ok(Arc::new(index))
 }

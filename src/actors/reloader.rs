@@ -11,6 +11,7 @@ use crate::messages::event::EventKind;
 use crate::supervisors::{Fault, ServiceContext, Tree};
 
 use super::services::Services;
+use super::topology;
 
 /// Watches files and SIGHUP and applies every accepted change, until asked to stop.
 ///
@@ -48,6 +49,11 @@ fn apply(services: &Services, config: &Config) {
     if let Some(tree) = services.tree.get() {
         for (name, actor) in config.actors.all() {
             apply_actor(tree, name, actor);
+        }
+        for supervisor in topology::SUPERVISORS {
+            if let Err(error) = tree.set_intensity(supervisor, config.supervision.intensity()) {
+                tracing::warn!(%error, "intensity has nobody to apply to");
+            }
         }
     }
     services.events.publish(EventKind::ConfigReloaded { outcome: "applied".to_owned() });

@@ -18,9 +18,9 @@ use crate::supervisors::{
 use super::dead_letters::DeadLetters;
 use super::deduplicator::Deduplicator;
 use super::embedder::Embedder;
+use super::faulty::Faulty;
 use super::fingerprinter::Fingerprinter;
 use super::housekeeper;
-use super::poison::Poisoned;
 use super::publisher::Publisher;
 use super::reloader;
 use super::sentiment_analyzer::SentimentAnalyzer;
@@ -33,6 +33,9 @@ use super::vector_writer::VectorWriter;
 
 /// Time a service has to end in: the source waits that long for the verdicts of what it handed over.
 pub const SERVICE_DRAIN: Duration = Duration::from_secs(30);
+
+/// The supervisors, from the root down.
+pub const SUPERVISORS: [&str; 3] = ["tidemill", "documents", "intake"];
 
 /// Filled once the stores are open; the declaration can be drawn without.
 pub type ServicesCell = Arc<OnceLock<Services>>;
@@ -108,7 +111,7 @@ fn mailboxes(config: &Config) -> (Mailboxes, Inboxes) {
 pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailboxes) {
     let (to, inboxes) = mailboxes(config);
     let declaration = Declaration { config, cell, to: &to };
-    let tree = SupervisorSpec::new("tidemill")
+    let tree = SupervisorSpec::new(SUPERVISORS[0])
         .strategy(Strategy::OneForOne)
         .intensity(declaration.intensity())
         .child(declaration.service("housekeeper", housekeeper::run))
@@ -133,7 +136,7 @@ impl Declaration<'_> {
     /// Dead letters first, since everything sends to them, then the stages from the last to the first.
     fn document_path(&self, inboxes: Inboxes) -> SupervisorSpec {
         let actors = &self.config.actors;
-        SupervisorSpec::new("documents")
+        SupervisorSpec::new(SUPERVISORS[1])
             .strategy(Strategy::OneForOne)
             .intensity(self.intensity())
             .child(self.actor("dead_letters", inboxes.dead_letters, &actors.dead_letters, |services, _| DeadLetters {
@@ -212,7 +215,7 @@ impl Declaration<'_> {
             .service("source", move |services, ctx| source::run(services, to.clone(), ctx))
             .sends_to(&["fingerprinter", "dead_letters"]);
         let mut intake =
-            SupervisorSpec::new("intake").strategy(Strategy::OneForOne).intensity(self.intensity()).child(source);
+            SupervisorSpec::new(SUPERVISORS[2]).strategy(Strategy::OneForOne).intensity(self.intensity()).child(source);
         if servers::listener_is_on(self.config) {
             intake = intake.child(self.service("kafka_listener", servers::kafka_listener));
         }
@@ -257,8 +260,12 @@ impl Declaration<'_> {
         let faults = &self.config.faults;
         let marker = (faults.enabled && faults.poison_stage == name && !faults.poison_marker.is_empty())
             .then(|| Arc::<str>::from(faults.poison_marker.as_str()));
-        let make =
-            move |services: &Services, to: &Mailboxes| Poisoned { inner: make(services, to), marker: marker.clone() };
+        let delay = (faults.enabled && faults.delayed_stage == name).then(|| Duration::from_millis(faults.delay_ms));
+        let make = move |services: &Services, to: &Mailboxes| Faulty {
+            inner: make(services, to),
+            marker: marker.clone(),
+            delay,
+        };
         self.actor(name, inbox, config, make).sends_to(&edges).on_dead(move |message: A::Message, death: Death| {
             let recall = cell.get().map(|services| services.recall.clone());
             let dead_letters = dead_letters.clone();

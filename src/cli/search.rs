@@ -49,7 +49,7 @@ impl Search {
             output::json(&answer)?;
             return Ok(Exit::Done);
         }
-        let rows: Vec<Vec<String>> = answer["hits"].as_array().into_iter().flatten().map(row).collect();
+        let rows: Vec<Vec<String>> = answer["results"].as_array().into_iter().flatten().map(row).collect();
         if rows.is_empty() {
             output::note("nothing found");
         } else {
@@ -60,14 +60,13 @@ impl Search {
 }
 
 fn row(hit: &Value) -> Vec<String> {
-    let document = &hit["document"];
     let text = |value: &Value| output::clip(value.as_str().unwrap_or_default(), 90);
-    let headline = if document["title"].is_string() { &document["title"] } else { &document["text"] };
+    let headline = if hit["title"].is_string() { &hit["title"] } else { &hit["text"] };
     vec![
         format!("{:.3}", hit["similarity"].as_f64().unwrap_or_default()),
-        output::clip(hit["document_id"].as_str().unwrap_or_default(), 40),
-        text(&document["source"]),
-        text(&document["analysis"]["sentiment"]["label"]),
+        output::clip(hit["id"].as_str().unwrap_or_default(), 40),
+        text(&hit["source"]),
+        text(&hit["analysis"]["sentiment"]["label"]),
         text(headline),
     ]
 }

@@ -9,9 +9,11 @@ use clap::{Args, Subcommand};
 use crate::models::compute::Compute;
 use crate::models::minilm::MiniLm;
 use crate::models::minilm::weights::LAYERS;
+use crate::models::sentiment::checkpoint::Checkpoints;
 use crate::models::sentiment::dataset::read_csv;
+use crate::models::sentiment::format::Weights;
 use crate::models::sentiment::network::Network;
-use crate::models::sentiment::train::{Options, Trainer, train};
+use crate::models::sentiment::train::{Options, Report, Trainer, train};
 
 /// What to train.
 #[derive(Debug, Subcommand)]
@@ -81,16 +83,24 @@ fn sentiment(arguments: &TrainSentiment) -> anyhow::Result<()> {
     };
     let start = std::time::Instant::now();
     let progress = |line: &str| eprintln!("{:6.1} s  {line}", start.elapsed().as_secs_f32());
-    let (weights, report) = train(&examples, &encoder, &options, &Trainer { compute: &compute, progress: &progress })?;
     let base = Network::from_base(&encoder.weights().layers[LAYERS - options.layers..]);
-    std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
+    let checkpoints = Checkpoints::open(&arguments.out, &examples, &options)
+        .with_context(|| format!("writing to {}", arguments.out.display()))?;
     let (file, figures) = (arguments.out.join("weights.bin"), arguments.out.join("report.json"));
-    std::fs::write(&file, weights.to_bytes(&base)?).with_context(|| file.display().to_string())?;
-    let json = serde_json::to_string_pretty(&report)?;
-    std::fs::write(&figures, &json).with_context(|| figures.display().to_string())?;
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    let mut save = |weights: &Weights, report: &Report| {
+        std::fs::write(&file, weights.to_bytes(&base)?)?;
+        std::fs::write(&figures, serde_json::to_string_pretty(report)? + "\n")
+    };
+    let trainer = Trainer { compute: &compute, checkpoints: &checkpoints, progress: &progress };
+    let report = train(&examples, &encoder, &options, &trainer, &mut save)?;
+    checkpoints.remove()?;
+    print(&report, arguments)
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn print(report: &Report, arguments: &TrainSentiment) -> anyhow::Result<()> {
     if arguments.json {
-        println!("{json}");
+        println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         let whole = &report.combined;
         println!("accuracy {:.4}  macro-F1 {:.4}  over {} folds", whole.accuracy, whole.macro_f1, arguments.folds);
@@ -105,7 +115,7 @@ fn sentiment(arguments: &TrainSentiment) -> anyhow::Result<()> {
                 whole.precision[class], whole.recall[class], row[0], row[1], row[2]
             );
         }
-        println!("written: {} and {}", file.display(), figures.display());
+        println!("written: weights.bin and report.json in {}", arguments.out.display());
     }
     Ok(())
 }

@@ -63,6 +63,9 @@ pub struct ActorConfig {
     pub backoff_min_ms: u64,
     /// Upper end of any such wait, milliseconds, `backoff_min_ms` to 600000.
     pub backoff_max_ms: u64,
+    /// How long a store or service may be away before the actor that waits for it is restarted, seconds, 1 to 86400. Its
+    /// messages are kept and never dead-lettered for that.
+    pub unavailable_limit_seconds: u64,
 }
 
 impl Default for ActorConfig {
@@ -78,6 +81,7 @@ impl Default for ActorConfig {
             drain_seconds: 10,
             backoff_min_ms: 10,
             backoff_max_ms: 10_000,
+            unavailable_limit_seconds: 300,
         }
     }
 }
@@ -96,10 +100,11 @@ struct Partial {
     drain_seconds: Option<u64>,
     backoff_min_ms: Option<u64>,
     backoff_max_ms: Option<u64>,
+    unavailable_limit_seconds: Option<u64>,
 }
 
 impl Partial {
-    fn over(self, base: ActorConfig) -> ActorConfig {
+    fn over(self, base: &ActorConfig) -> ActorConfig {
         ActorConfig {
             mailbox_capacity: self.mailbox_capacity.unwrap_or(base.mailbox_capacity),
             workers: self.workers.unwrap_or(base.workers),
@@ -111,6 +116,7 @@ impl Partial {
             drain_seconds: self.drain_seconds.unwrap_or(base.drain_seconds),
             backoff_min_ms: self.backoff_min_ms.unwrap_or(base.backoff_min_ms),
             backoff_max_ms: self.backoff_max_ms.unwrap_or(base.backoff_max_ms),
+            unavailable_limit_seconds: self.unavailable_limit_seconds.unwrap_or(base.unavailable_limit_seconds),
         }
     }
 }
@@ -134,7 +140,7 @@ macro_rules! actors {
         $(
             fn $name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ActorConfig, D::Error> {
                 let partial: Partial = serde::Deserialize::deserialize(deserializer)?;
-                Ok(partial.over(ActorsConfig::default().$name))
+                Ok(partial.over(&ActorsConfig::default().$name))
             }
         )*
     };
@@ -185,6 +191,7 @@ impl ActorConfig {
         problems.range("drain_seconds", self.drain_seconds, 0, 3_600);
         problems.range("backoff_min_ms", self.backoff_min_ms, 1, 60_000);
         problems.range("backoff_max_ms", self.backoff_max_ms, self.backoff_min_ms, 600_000);
+        problems.range("unavailable_limit_seconds", self.unavailable_limit_seconds, 1, 86_400);
     }
 
     /// For [`crate::supervisors::ChildSpec::settings`] and [`crate::supervisors::Tree::set_policy`].
@@ -203,7 +210,7 @@ impl ActorConfig {
                 max_weight: self.batch_weight,
                 max_age: Duration::from_millis(self.batch_age_ms),
             },
-            ..Settings::default()
+            unavailable_limit: Duration::from_secs(self.unavailable_limit_seconds),
         }
     }
 }

@@ -198,7 +198,9 @@ pub struct TopicsConfig {
     pub alerts: String,
     /// What could not be processed goes here, byte for byte.
     pub dead_letters: String,
-    /// Partitions of each topic that is created, 1 to 1,000. Default 4. An existing topic keeps its own.
+    /// Partitions of each topic that is created, 1 to 1,000. An existing topic keeps its own. Default 1: one daemon reads
+    /// them all anyway, and within one partition the order, and so which of two copies is the first, is the same at every
+    /// replay. Several daemons need several partitions.
     pub partitions: i32,
 }
 
@@ -212,7 +214,7 @@ impl Default for TopicsConfig {
             backtests: "backtests".to_owned(),
             alerts: "alerts".to_owned(),
             dead_letters: "dead-letters".to_owned(),
-            partitions: 4,
+            partitions: 1,
         }
     }
 }

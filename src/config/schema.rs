@@ -57,6 +57,12 @@ impl<'a> Node<'a> {
         declared.or_else(free).map(Node)
     }
 
+    /// The schema of the first declared key; for maps and tables whose keys are all alike.
+    #[must_use]
+    pub fn any_child(self) -> Option<Self> {
+        self.keys().into_iter().next().and_then(|key| self.child(key))
+    }
+
     /// The declared key equal to `given` but for case.
     #[must_use]
     pub fn declared_key(self, given: &str) -> Option<&'a str> {

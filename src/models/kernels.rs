@@ -5,6 +5,13 @@
 //! looks at where one text ends. Each kernel is compiled twice, for any processor and for AVX2 with FMA, and chooses
 //! when it is called; both follow the same order of operations for a text whatever else is in the batch.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel is compiled for a processor's features only where its body is inlined into the function that has them"
+)]
+#![expect(clippy::cast_precision_loss, reason = "sizes of matrices, far below 2^24")]
+#![expect(clippy::many_single_char_names, reason = "the letters of the formulas")]
+
 pub mod attention;
 pub mod gelu;
 pub mod linear;

@@ -10,6 +10,7 @@ use crate::models::minilm::weights::{LAYERS, Weights as BaseWeights};
 use crate::models::{ModelError, SentimentInput, SentimentModel, Trunk};
 
 pub mod calibrate;
+pub mod checkpoint;
 pub mod dataset;
 pub mod evaluate;
 pub mod features;
@@ -53,9 +54,9 @@ pub struct LocalSentiment {
 /// After how many of the encoder's layers the model in `bytes` wants the hidden states.
 ///
 /// # Errors
-/// [`ModelError::Damaged`] if they aren't a model.
+/// [`ModelError::Weights`] if they aren't a model.
 pub fn shared_layers(bytes: &[u8], origin: &str) -> Result<usize, ModelError> {
-    let damaged = |reason: String| ModelError::Damaged { path: origin.to_owned(), reason };
+    let damaged = |reason: String| ModelError::Weights { path: origin.to_owned(), reason };
     let layers = Packed::read(bytes).map_err(damaged)?.header.layers;
     LAYERS.checked_sub(layers).ok_or_else(|| damaged(format!("it has {layers} layers of its own, more than {LAYERS}")))
 }
@@ -63,13 +64,13 @@ pub fn shared_layers(bytes: &[u8], origin: &str) -> Result<usize, ModelError> {
 /// The bytes of the weights at `path`, or those in the program.
 ///
 /// # Errors
-/// [`ModelError::Damaged`] if the file can't be read.
+/// [`ModelError::Weights`] if the file can't be read.
 pub fn weights(path: Option<&Path>) -> Result<(Cow<'static, [u8]>, String), ModelError> {
     let Some(path) = path else { return Ok((BUILT_IN.into(), "built-in sentiment weights".to_owned())) };
     let name = path.display().to_string();
     match std::fs::read(path) {
         Ok(bytes) => Ok((bytes.into(), name)),
-        Err(error) => Err(ModelError::Damaged { path: name, reason: format!("it can't be read: {error}") }),
+        Err(error) => Err(ModelError::Weights { path: name, reason: format!("it can't be read: {error}") }),
     }
 }
 
@@ -77,10 +78,10 @@ impl LocalSentiment {
     /// The model in `bytes`; `base` are the encoder's weights, without which it judges by words alone.
     ///
     /// # Errors
-    /// [`ModelError::Damaged`] if the bytes aren't a model, with `origin` as their path.
+    /// [`ModelError::Weights`] if the bytes aren't a model, with `origin` as their path.
     pub fn new(bytes: &[u8], origin: &str, base: Option<&BaseWeights>, compute: Compute) -> Result<Self, ModelError> {
         let shared = shared_layers(bytes, origin)?;
-        let damaged = |reason: String| ModelError::Damaged { path: origin.to_owned(), reason };
+        let damaged = |reason: String| ModelError::Weights { path: origin.to_owned(), reason };
         let packed = Packed::read(bytes).map_err(damaged)?;
         let base = base.map(|weights| Network::from_base(&weights.layers[shared..]));
         let (network, lexical) = packed.unpack(base.as_ref()).map_err(damaged)?;

@@ -54,7 +54,7 @@ impl Default for Settings {
             stuck_after: Some(Duration::from_secs(30)),
             drain: Duration::from_secs(10),
             attempts: 3,
-            unavailable_limit: Duration::from_secs(300),
+            unavailable_limit: Duration::from_mins(5),
             batch: BatchPolicy::default(),
         }
     }

@@ -18,7 +18,7 @@ pub struct Intensity {
 
 impl Default for Intensity {
     fn default() -> Self {
-        Self { max_restarts: 20, window: Duration::from_secs(60) }
+        Self { max_restarts: 20, window: Duration::from_mins(1) }
     }
 }
 

@@ -47,8 +47,9 @@ pub enum SendTimeoutError<M> {
 
 /// A new mailbox of this capacity (at least 1): the end that sends and the end an actor takes from.
 pub fn mailbox<M>(name: &str, capacity: usize) -> (Mailbox<M>, Inbox<M>) {
-    let core =
-        Arc::new(Core { name: name.into(), queue: Mutex::new(Queue::new(capacity)), wait: Histogram::default() });
+    let (name, waits): (Arc<str>, Arc<Histogram>) = (name.into(), Arc::default());
+    let queue = Mutex::new(Queue::new(name.clone(), capacity, waits.clone()));
+    let core = Arc::new(Core { name, queue, waits });
     (Mailbox { core: core.clone() }, Inbox { core })
 }
 
@@ -170,7 +171,7 @@ pub(super) struct Core<M> {
     pub name: Arc<str>,
     queue: Mutex<Queue<M>>,
     /// From sending to the first attempt.
-    wait: Histogram,
+    waits: Arc<Histogram>,
 }
 
 impl<M> Core<M> {
@@ -230,11 +231,9 @@ impl<M: Clone> Core<M> {
         std::future::poll_fn(move |cx| {
             loop {
                 let now = Instant::now();
-                let step = self.with(|queue, after| {
-                    queue.take(token, &self.name, now, cx.waker(), after, |waited| self.wait.record(waited))
-                });
-                let until = match step {
-                    Step::Taken(taken) => return Poll::Ready(taken),
+                let answer = self.with(|queue, after| queue.take(token, now, cx.waker(), after));
+                let until = match answer {
+                    Step::Taken(batch) => return Poll::Ready(batch),
                     Step::Empty => {
                         idle();
                         return Poll::Pending;
@@ -322,7 +321,7 @@ impl<M: Send> Port for Core<M> {
     }
 
     fn wait_histogram(&self) -> &Histogram {
-        &self.wait
+        &self.waits
     }
 }
 

@@ -87,7 +87,7 @@ fn mailboxes(out: &mut String, children: &[(String, Arc<Child>)]) {
         }
     }
     head(out, "tidemill_actor_in_flight_age_seconds", "gauge", "Age of the oldest batch in flight, 0 if there is none");
-    for (name, child) in children {
+    for (name, child) in children.iter().filter(|(_, child)| child.port.is_some()) {
         let age = in_flight_age(child, now).unwrap_or_default().as_secs_f64();
         let _ = writeln!(out, "tidemill_actor_in_flight_age_seconds{{actor=\"{name}\"}} {age}");
     }
@@ -113,7 +113,7 @@ fn durations(out: &mut String, children: &[(String, Arc<Child>)]) {
     ];
     for (index, (metric, help)) in names.into_iter().enumerate() {
         head(out, metric, "counter", help);
-        for (name, child) in children {
+        for (name, child) in children.iter().filter(|(_, child)| child.port.is_some()) {
             let times = times(child);
             let value = [times.busy, times.idle, times.back_pressure][index].as_secs_f64();
             let _ = writeln!(out, "{metric}{{actor=\"{name}\"}} {value}");

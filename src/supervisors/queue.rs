@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::batch::BatchPolicy;
 use super::envelope::{Doom, Envelope};
 use super::fault::{Death, Exit};
+use super::histogram::Histogram;
 use crate::messages::code::ErrorCode;
 
 const WAITING: u8 = 0;
@@ -135,8 +136,12 @@ impl<M> After<M> {
 
 /// The state under the lock.
 pub(super) struct Queue<M> {
-    queue: VecDeque<Envelope<M>>,
+    /// The mailbox's name, as dead letters tell it.
+    name: Arc<str>,
+    queued: VecDeque<Envelope<M>>,
     slots: Vec<Slot<M>>,
+    /// Time from sending to the first attempt.
+    waits: Arc<Histogram>,
     /// Permits in use: queued, in flight, or granted to a sender that has not pushed yet. At most `capacity`, unless
     /// the capacity was lowered meanwhile.
     used: usize,
@@ -153,9 +158,11 @@ pub(super) struct Queue<M> {
 }
 
 impl<M> Queue<M> {
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(name: Arc<str>, capacity: usize, waits: Arc<Histogram>) -> Self {
         Self {
-            queue: VecDeque::new(),
+            name,
+            waits,
+            queued: VecDeque::new(),
             slots: Vec::new(),
             used: 0,
             capacity: capacity.max(1),
@@ -171,7 +178,7 @@ impl<M> Queue<M> {
 
     /// Queued and in flight.
     pub fn depth(&self) -> usize {
-        self.queue.len() + self.slots.iter().map(|slot| slot.in_flight.len()).sum::<usize>()
+        self.queued.len() + self.slots.iter().map(|slot| slot.in_flight.len()).sum::<usize>()
     }
 
     /// When the oldest batch in flight was handed out.
@@ -188,7 +195,7 @@ impl<M> Queue<M> {
 
     /// Puts a message for which a permit was taken.
     pub fn push(&mut self, message: M, now: Instant, after: &mut After<M>) {
-        self.queue.push_back(Envelope::new(message, now));
+        self.queued.push_back(Envelope::new(message, now));
         self.counts.received += 1;
         self.wake_worker(after);
     }
@@ -245,7 +252,7 @@ impl<M> Queue<M> {
             after.wake.extend(slot.waker.take());
             after.drop.extend(slot.in_flight.drain(..));
         }
-        after.drop.extend(self.queue.drain(..));
+        after.drop.extend(self.queued.drain(..));
         let left = after.drop.len();
         self.counts.dropped += left as u64;
         self.release(left, after);
@@ -279,14 +286,14 @@ impl<M> Queue<M> {
 
     /// How many messages at the front make the next batch, or until when they wait for company.
     fn next_batch(&self, now: Instant) -> Result<usize, Option<Instant>> {
-        let Some(first) = self.queue.front() else { return Err(None) };
+        let Some(first) = self.queued.front() else { return Err(None) };
         if first.is_doomed() {
             return Ok(1);
         }
         let group = first.group();
         let limit = if group == 0 { self.batch.max_messages.max(1) } else { usize::MAX };
         let (mut count, mut weight) = (0, 0_u64);
-        for envelope in &self.queue {
+        for envelope in &self.queued {
             if count == limit || envelope.group() != group || envelope.is_doomed() {
                 return Ok(count);
             }
@@ -310,12 +317,12 @@ impl<M> Queue<M> {
     /// Hands `count` messages from the front to the worker.
     fn hand_out(&mut self, token: Token, count: usize, now: Instant) {
         let slot = &mut self.slots[token.worker];
-        slot.in_flight.extend(self.queue.drain(..count));
+        slot.in_flight.extend(self.queued.drain(..count));
         slot.taken = Some(now);
         slot.waker = None;
     }
 
-    /// Finishes the first `count` messages in flight of this worker; 0 means all of them. Stale workers finish nothing.
+    /// Finishes the first `count` messages in flight of this worker, or all. Stale incarnations finish nothing.
     pub fn finish(&mut self, token: Token, count: Option<usize>, outcome: Outcome, after: &mut After<M>) -> usize {
         let Some(slot) = self.slot(token) else { return 0 };
         let count = count.unwrap_or(usize::MAX).min(slot.in_flight.len());
@@ -359,12 +366,11 @@ impl<M> Queue<M> {
     pub fn recover(&mut self, token: Token, exit: &Exit, limit: u32, after: &mut After<M>) -> Recovery {
         let Some(slot) = self.slot(token) else { return Recovery::default() };
         let returned = slot.in_flight.len();
-        let explained = match exit.blames {
-            Some(code) => self.blame(token, code, exit, limit, after),
-            None => {
-                self.postpone(token, &exit.to_string(), after);
-                0
-            }
+        let explained = if let Some(code) = exit.blames {
+            self.blame(token, (code, exit), limit, after)
+        } else {
+            self.postpone(token, &exit.to_string(), after);
+            0
         };
         let slot = &mut self.slots[token.worker];
         slot.incarnation = 0;
@@ -373,7 +379,7 @@ impl<M> Queue<M> {
     }
 
     /// Notes a crash on the messages in flight; a lone one that reached the limit is doomed. Returns its crashes.
-    fn blame(&mut self, token: Token, code: ErrorCode, exit: &Exit, limit: u32, after: &mut After<M>) -> u32 {
+    fn blame(&mut self, token: Token, (code, exit): (ErrorCode, &Exit), limit: u32, after: &mut After<M>) -> u32 {
         let (mut explained, line) = (0, exit.to_string());
         self.fail(token, after, |envelope, alone| {
             let trail = envelope.tried(&line);
@@ -407,25 +413,17 @@ impl<M> Queue<M> {
 
     fn put_back(&mut self, returned: VecDeque<Envelope<M>>, after: &mut After<M>) {
         for envelope in returned.into_iter().rev() {
-            self.queue.push_front(envelope);
+            self.queued.push_front(envelope);
         }
-        if !self.queue.is_empty() {
+        if !self.queued.is_empty() {
             self.wake_worker(after);
         }
     }
 }
 
 impl<M: Clone> Queue<M> {
-    /// The worker asks for its next batch. `waits` is told how long each message waited that is tried for the first time.
-    pub fn take(
-        &mut self,
-        token: Token,
-        name: &Arc<str>,
-        now: Instant,
-        waker: &Waker,
-        after: &mut After<M>,
-        mut waits: impl FnMut(std::time::Duration),
-    ) -> Step<M> {
+    /// The worker asks for its next batch.
+    pub fn take(&mut self, token: Token, now: Instant, waker: &Waker, after: &mut After<M>) -> Step<M> {
         if self.slot(token).is_none() {
             return Step::Taken(Taken::Fenced);
         }
@@ -438,15 +436,15 @@ impl<M: Clone> Queue<M> {
             }
         };
         self.hand_out(token, count, now);
-        if !self.queue.is_empty() {
+        if !self.queued.is_empty() {
             self.wake_worker(after);
         }
         let in_flight = &self.slots[token.worker].in_flight;
         for envelope in in_flight.iter().filter(|envelope| envelope.trail.is_none()) {
-            waits(now.saturating_duration_since(envelope.sent));
+            self.waits.record(now.saturating_duration_since(envelope.sent));
         }
         if let [first] = in_flight.as_slices().0
-            && let Some(death) = first.death(name)
+            && let Some(death) = first.death(&self.name)
         {
             return Step::Taken(Taken::Doomed(first.message.clone(), death));
         }

@@ -138,7 +138,7 @@ impl Runner {
         let shell = Shell { link: link.clone(), work: Some(work.future), exit: exit.clone() };
         let context = actix::Context::new();
         link.control.open(&context.address());
-        *link.thread.lock() = std::thread::current().name().unwrap_or_default().to_owned();
+        std::thread::current().name().unwrap_or_default().clone_into(&mut link.thread.lock());
         Self { link, context: Some(context.into_future(shell)), state: Some(work.state), exit, on_exit: Some(on_exit) }
     }
 

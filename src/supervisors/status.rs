@@ -183,8 +183,11 @@ fn supervisor_status(core: &Arc<SupervisorCore>, now: Instant) -> SupervisorStat
     }
 }
 
-/// Busy, idle and back-pressured time of a child up to now.
+/// Busy, idle and back-pressured time of an actor up to now; a service's is not known.
 pub(super) fn times(child: &Child) -> Times {
+    if child.port.is_none() {
+        return Times::default();
+    }
     let mut total = child.metrics.times();
     for seat in child.seats.lock().iter() {
         if let Some(link) = &seat.link {

@@ -43,7 +43,7 @@ impl Default for Options {
             heartbeat: Duration::from_millis(500),
             hung_grace: Duration::from_millis(250),
             max_hung_threads: 4,
-            start_limit: Duration::from_secs(60),
+            start_limit: Duration::from_mins(1),
             max_poison_streak: 16,
             supervisor_backoff: Backoff { min: Duration::from_millis(100), ..Backoff::default() },
         }

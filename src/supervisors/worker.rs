@@ -56,7 +56,7 @@ impl<A: Actor> Host for ActorHost<A> {
                 Err(payload) => return Exit::panicked(payload),
             };
             let ctx = Context { link, core: self.core.clone() };
-            let mut worker = Worker { actor, ctx: &ctx, host: &self, policy: &policy, retry: Retry::default() };
+            let mut worker = Worker { actor, context: &ctx, host: &self, policy: &policy, retry: Retry::default() };
             match worker.live().await {
                 Ok(()) => Exit::new(ExitReason::Completed, "stopped in order"),
                 Err(exit) => exit,
@@ -108,7 +108,7 @@ async fn halted(link: &Link) {
 
 struct Worker<'a, A: Actor> {
     actor: &'a mut A,
-    ctx: &'a Context<A::Message>,
+    context: &'a Context<A::Message>,
     host: &'a ActorHost<A>,
     policy: &'a Policy,
     retry: Retry,
@@ -120,47 +120,52 @@ impl<A: Actor> Worker<'_, A> {
             return Ok(());
         }
         self.work_off().await?;
-        let (actor, ctx) = (&mut *self.actor, self.ctx);
-        guarded(async { actor.stopped(ctx).await }).await
+        let (actor, ctx) = (&mut *self.actor, self.context);
+        guarded(async {
+            actor.stopped(ctx).await;
+        })
+        .await
     }
 
     /// Returns false if it was stopped before it had started.
     async fn start(&mut self) -> Result<bool, Exit> {
         loop {
-            let (actor, ctx) = (&mut *self.actor, self.ctx);
+            let (actor, ctx) = (&mut *self.actor, self.context);
             match guarded(async { actor.started(ctx).await }).await? {
                 Ok(()) => break,
-                Err(Fault::Unavailable { reason }) => self.retry.pause(&self.ctx.link, self.policy, &reason).await?,
+                Err(Fault::Unavailable { reason }) => {
+                    self.retry.pause(&self.context.link, self.policy, &reason).await?
+                }
                 Err(fault @ (Fault::Reject { .. } | Fault::Broken { .. } | Fault::DownstreamClosed { .. })) => {
                     return Err(Exit::of_fault(&fault));
                 }
             }
-            if self.ctx.link.stop_mode() == StopMode::Halt {
+            if self.context.link.stop_mode() == StopMode::Halt {
                 return Ok(false);
             }
         }
         self.retry.reset();
-        self.ctx.link.set_running();
+        self.context.link.set_running();
         Ok(true)
     }
 
     /// Handles batches until it is stopped.
     async fn work_off(&mut self) -> Result<(), Exit> {
-        let (link, token) = (&*self.ctx.link, self.ctx.link.token);
+        let (link, token) = (&*self.context.link, self.context.link.token);
         let mut turn = 0;
         loop {
             if link.is_signalled() && link.stop_mode() == StopMode::Halt {
                 return Ok(());
             }
             let mut zone = None;
-            let taken = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                taken = self.host.core.take(token, || {
+                batch = self.host.core.take(token, || {
                     if zone.is_none() {
                         zone = Some(link.progress.protect());
                         link.idle();
                     }
-                }) => Some(taken),
+                }) => Some(batch),
                 () = link.nudged() => None,
             };
             if zone.take().is_some() {
@@ -172,9 +177,10 @@ impl<A: Actor> Worker<'_, A> {
                 guarded(suffer(injection)).await?;
             }
             let started = Instant::now();
-            match taken {
+            match next {
                 None => continue,
-                Some(Taken::Drained | Taken::Fenced) => return Ok(()),
+                Some(Taken::Drained) => return Ok(()),
+                Some(Taken::Fenced) => return Err(Exit::new(ExitReason::Unresponsive, "it was replaced")),
                 Some(Taken::Doomed(message, death)) => self.bury(message, death).await?,
                 Some(Taken::Batch(batch)) => self.handle(batch, started).await?,
             }
@@ -187,23 +193,23 @@ impl<A: Actor> Worker<'_, A> {
     }
 
     async fn handle(&mut self, batch: Vec<A::Message>, started: Instant) -> Result<(), Exit> {
-        let (link, core, token) = (&self.ctx.link, &self.host.core, self.ctx.link.token);
+        let (link, inbox, token) = (&self.context.link, &self.host.core, self.context.link.token);
         link.progress.moved();
-        let (actor, ctx) = (&mut *self.actor, self.ctx);
+        let (actor, ctx) = (&mut *self.actor, self.context);
         let outcome = guarded(async { actor.handle(batch, ctx).await }).await?;
         link.metrics.processing.record(started.elapsed());
         link.progress.moved();
         match outcome {
             Ok(()) => {
-                core.finish(token, None, Outcome::Done);
+                inbox.finish(token, None, Outcome::Done);
                 self.retry.reset();
             }
             Err(Fault::Reject { code, reason }) => {
-                core.reject(token, code, &reason);
+                inbox.reject(token, code, &reason);
                 self.retry.reset();
             }
             Err(Fault::Unavailable { reason }) => {
-                core.postpone(token, &format!("unavailable: {reason}"));
+                inbox.postpone(token, &format!("unavailable: {reason}"));
                 self.retry.pause(link, self.policy, &reason).await?;
             }
             Err(fault @ (Fault::Broken { .. } | Fault::DownstreamClosed { .. })) => return Err(Exit::of_fault(&fault)),
@@ -213,8 +219,8 @@ impl<A: Actor> Worker<'_, A> {
 
     /// Hands a message that was given up to the hook.
     async fn bury(&mut self, message: A::Message, death: Death) -> Result<(), Exit> {
-        let (link, core, token) = (&self.ctx.link, &self.host.core, self.ctx.link.token);
-        let crashes = core.hook_crashes(token);
+        let (link, inbox, token) = (&self.context.link, &self.host.core, self.context.link.token);
+        let crashes = inbox.hook_crashes(token);
         tracing::warn!(
             actor = %link.name, code = %death.code, attempts = death.attempts, reason = death.reason, "message given up"
         );
@@ -222,11 +228,11 @@ impl<A: Actor> Worker<'_, A> {
             Some(hook) if crashes < self.policy.get().attempts => {
                 let _zone = link.progress.protect();
                 guarded(async { hook(message, death).await }).await?;
-                core.finish(token, None, Outcome::Dead);
+                inbox.finish(token, None, Outcome::Dead);
             }
             Some(_) | None => {
                 tracing::error!(actor = %link.name, hook_crashes = crashes, "no dead-letter hook took the message, dropped");
-                core.finish(token, None, Outcome::Dropped);
+                inbox.finish(token, None, Outcome::Dropped);
             }
         }
         Ok(())

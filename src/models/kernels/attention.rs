@@ -84,15 +84,17 @@ fn scores<const FMA: bool, const N: usize>(
     }
 }
 
-#[inline(always)]
-fn attend<const FMA: bool, const N: usize>(
-    qkv: &[f32],
+/// One head of a text's queries, keys and values.
+#[derive(Debug, Clone, Copy)]
+struct Head<'a> {
+    qkv: &'a [f32],
     width: usize,
-    head: usize,
-    first: usize,
-    scratch: &mut Scratch,
-    context: &mut [f32],
-) {
+    index: usize,
+}
+
+#[inline(always)]
+fn attend<const FMA: bool, const N: usize>(of: Head<'_>, first: usize, scratch: &mut Scratch, context: &mut [f32]) {
+    let Head { qkv, width, index: head } = of;
     let tokens = qkv.len() / (3 * width);
     let padded = scratch.keys.len() / HEAD;
     let row = |token: usize, third: usize| {
@@ -126,11 +128,12 @@ fn attention_body<const FMA: bool>(qkv: &[f32], context: &mut [f32], width: usiz
     for head in 0..width / HEAD {
         let padded = transpose_keys(qkv, width, head, &mut scratch.keys);
         scratch.weights.resize(2 * padded, 0.0);
+        let of = Head { qkv, width, index: head };
         for pair in 0..tokens / 2 {
-            attend::<FMA, 2>(qkv, width, head, 2 * pair, scratch, context);
+            attend::<FMA, 2>(of, 2 * pair, scratch, context);
         }
         if tokens % 2 == 1 {
-            attend::<FMA, 1>(qkv, width, head, tokens - 1, scratch, context);
+            attend::<FMA, 1>(of, tokens - 1, scratch, context);
         }
     }
 }

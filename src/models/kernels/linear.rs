@@ -27,6 +27,7 @@ impl<'a> View<'a> {
     }
 
     /// The same values with rows and columns exchanged.
+    #[must_use]
     pub fn t(self) -> Self {
         Self { rows: self.columns, columns: self.rows, transposed: !self.transposed, ..self }
     }
@@ -82,6 +83,8 @@ pub fn fill_rows(out: &mut [f32], bias: &[f32]) {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "small integers are exact")]
+
     use super::*;
 
     #[test]

@@ -56,7 +56,7 @@ pub struct NormGradients<'a> {
 }
 
 #[inline(always)]
-fn norm_backward_body<const FMA: bool>(input: &[f32], gamma: &[f32], grads: NormGradients<'_>) {
+fn norm_backward_body<const FMA: bool>(input: &[f32], gamma: &[f32], grads: &mut NormGradients<'_>) {
     let width = gamma.len();
     let mut hat = vec![0.0f32; width];
     for (x, g) in input.chunks_exact(width).zip(grads.rows.chunks_exact_mut(width)) {
@@ -89,7 +89,7 @@ accelerated!(
 );
 accelerated!(
     /// The gradients of [`norm`] for what it was given.
-    pub fn norm_backward(input: &[f32], gamma: &[f32], grads: NormGradients<'_>) = norm_backward_body
+    pub fn norm_backward(input: &[f32], gamma: &[f32], grads: &mut NormGradients<'_>) = norm_backward_body
 );
 
 #[cfg(test)]
@@ -123,7 +123,11 @@ mod tests {
             out.iter().zip(&weight).map(|(a, b)| f64::from(a * b)).sum::<f64>()
         };
         let (mut grad, mut grad_gamma, mut grad_beta) = (weight.clone(), vec![0.0; width], vec![0.0; width]);
-        norm_backward(&input, &gamma, NormGradients { rows: &mut grad, gamma: &mut grad_gamma, beta: &mut grad_beta });
+        norm_backward(
+            &input,
+            &gamma,
+            &mut NormGradients { rows: &mut grad, gamma: &mut grad_gamma, beta: &mut grad_beta },
+        );
         let h = 1e-2f32;
         for at in 0..input.len() {
             let (mut up, mut down) = (input.clone(), input.clone());

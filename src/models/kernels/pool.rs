@@ -9,7 +9,9 @@ pub fn mean(states: &[f32], width: usize) -> Vec<f32> {
         }
     }
     let scale = width as f32 / states.len() as f32;
-    total.iter_mut().for_each(|x| *x *= scale);
+    for x in &mut total {
+        *x *= scale;
+    }
     total
 }
 
@@ -50,7 +52,9 @@ pub fn mean_max_backward(states: &[f32], grad: &[f32], width: usize) -> Vec<f32>
 pub fn l2_normalise(vector: &mut [f32]) {
     let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     if norm > 0.0 {
-        vector.iter_mut().for_each(|x| *x /= norm);
+        for x in vector {
+            *x /= norm;
+        }
     }
 }
 

@@ -104,7 +104,7 @@ impl Expected {
                 }
                 hasher.update(&buffer[..n]);
             }
-            Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+            Ok(hex(&hasher.finalize()))
         };
         let found = read().map_err(|error| self.damaged(directory, error.to_string()))?;
         if found == self.sha256 {
@@ -113,4 +113,9 @@ impl Expected {
             Err(self.damaged(directory, format!("its sha-256 is {found} instead of {}", self.sha256)))
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -6,7 +6,7 @@ use super::CLASSES;
 use super::dataset::Class;
 
 /// Scores of the two parts for one text; `None` where there is no neural part.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Of the network.
     pub neural: Option<[f32; CLASSES]>,

@@ -77,7 +77,9 @@ fn difference(values: &[f32], base: &[f32]) -> Vec<f32> {
 }
 
 fn put(out: &mut Vec<u8>, values: &[f32]) {
-    values.iter().for_each(|x| out.extend(x.to_le_bytes()));
+    for x in values {
+        out.extend(x.to_le_bytes());
+    }
 }
 
 /// The linear model's largest weight.

@@ -1,4 +1,4 @@
-//! The lexical part: a linear model on hashed features, trained by stochastic gradient descent (AdaGrad).
+//! The lexical part: a linear model on hashed features, trained by stochastic gradient descent (`AdaGrad`).
 
 use super::CLASSES;
 use super::calibrate::softmax;
@@ -7,7 +7,7 @@ use super::features::{BUCKETS, Feature, PLACES};
 
 /// Passes over the data.
 const EPOCHS: usize = 8;
-/// Step size of AdaGrad.
+/// Step size of `AdaGrad`.
 const RATE: f32 = 0.1;
 /// Pull of every touched weight towards zero.
 const DECAY: f32 = 2e-4;
@@ -67,7 +67,9 @@ impl Lexical {
             }
         }
         for (weights, rarity) in model.weights.iter_mut().zip(&rarity) {
-            weights.iter_mut().for_each(|weight| *weight *= rarity);
+            for weight in weights {
+                *weight *= rarity;
+            }
         }
         model
     }

@@ -49,11 +49,10 @@ const STRONG: &str = "very sharply massive huge significantl dramatic steep bigg
 
 /// Endings a stem may have.
 const ENDINGS: &[&str] = &[
-    "", "s", "es", "ed", "d", "e", "ing", "er", "ers", "ly", "y", "ies", "ion", "ions", "ing", "ings", "ment", "ments",
+    "", "s", "es", "ed", "d", "e", "ing", "er", "ers", "ly", "y", "ies", "ion", "ions", "ings", "ment", "ments",
     "ation", "ations", "ting", "ted", "ping", "ped", "ning", "ged", "ging", "ive", "ity", "able", "al", "ful", "ic",
     "tcy", "tcies", "cy", "m", "t", "tic", "ties", "ated", "ates", "ate", "ating", "ator", "ance", "ence", "ent",
-    "ency", "ilience", "es'", "ties", "ure", "ures", "ness", "ous", "st", "ism", "ts", "t's", "off", "offs", "out",
-    "down",
+    "ency", "ilience", "es'", "ure", "ures", "ness", "ous", "st", "ism", "ts", "t's", "off", "offs", "out", "down",
 ];
 
 /// The lists, in the order of [`Groups::counts`].

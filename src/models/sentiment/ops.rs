@@ -21,6 +21,9 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// Gives `work` the values of a tensor without copying them.
+///
+/// # Errors
+/// If the tensor isn't on the CPU or not of `f32`.
 pub fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
@@ -158,8 +161,8 @@ impl CustomOp3 for Norm {
         let (mut gamma_grad, mut beta_grad) = (self.gamma.lock(), self.beta.lock());
         with_values(x, |x| {
             with_values(gamma, |gamma| {
-                let grads = NormGradients { rows: &mut rows, gamma: &mut gamma_grad, beta: &mut beta_grad };
-                norm_backward(x, gamma, grads);
+                let mut grads = NormGradients { rows: &mut rows, gamma: &mut gamma_grad, beta: &mut beta_grad };
+                norm_backward(x, gamma, &mut grads);
             })
         })??;
         Ok((Some(tensor(rows, x)?), None, None))

@@ -1,4 +1,4 @@
-//! AdamW over the gradients gathered beside the tape.
+//! `AdamW` over the gradients gathered beside the tape.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;

@@ -8,10 +8,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::{Calibration, Scores};
+use super::checkpoint::Checkpoints;
 use super::dataset::{Class, DatasetError, Example, folds};
 use super::evaluate::Quality;
 use super::features::{Extractor, Feature};
-use super::format::{Header, Weights, quantised};
+use super::format::{Header, Packed, Weights, quantised};
 use super::lexical::Lexical;
 use super::network::{Network, Trainable};
 use super::optimizer::AdamW;
@@ -30,6 +31,9 @@ pub enum TrainError {
     /// The encoder failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A file can't be read or written.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
     /// The arithmetic failed.
     #[error("training failed: {0}")]
     Candle(#[from] candle_core::Error),
@@ -64,7 +68,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             layers: 4,
-            epochs: 3,
+            epochs: 2,
             batch: 32,
             rate: 2e-4,
             head_rate: 5.0,
@@ -122,6 +126,29 @@ impl Prepared {
         })
     }
 
+    /// [`Prepared::held_out`], or its checkpoint.
+    fn fold(
+        &self,
+        fold_of: &[usize],
+        fold: usize,
+        options: &Options,
+        trainer: &Trainer<'_>,
+    ) -> Result<Vec<HeldOut>, TrainError> {
+        (trainer.progress)(&format!("fold {} of {}", fold + 1, options.folds));
+        let bytes = trainer.checkpoints.or_compute(&format!("fold-{fold}"), || {
+            let scores = self.held_out(fold_of, fold, options, trainer)?;
+            Ok(serde_json::to_vec(&scores).map_err(std::io::Error::from)?)
+        })?;
+        let held_out: Vec<HeldOut> = serde_json::from_slice(&bytes).map_err(std::io::Error::from)?;
+        let network: Vec<HeldOut> = held_out.iter().map(|(scores, class)| (only(scores, true), *class)).collect();
+        let quality = Quality::of(&judge(&Calibration::NONE, &network));
+        (trainer.progress)(&format!(
+            "network alone: accuracy {:.4}, macro-F1 {:.4}",
+            quality.accuracy, quality.macro_f1
+        ));
+        Ok(held_out)
+    }
+
     fn lexical(&self, chosen: &[usize], seed: u64) -> Lexical {
         let examples: Vec<(&[Feature], Class)> =
             chosen.iter().map(|i| (self.features[*i].as_slice(), self.classes[*i])).collect();
@@ -156,6 +183,8 @@ impl Prepared {
 pub struct Trainer<'a> {
     /// Where to compute.
     pub compute: &'a Compute,
+    /// Keeps what took long.
+    pub checkpoints: &'a Checkpoints,
     /// Told one line at a time.
     pub progress: &'a (dyn Fn(&str) + Sync),
 }
@@ -251,6 +280,11 @@ fn judge(calibration: &Calibration, held_out: &[HeldOut]) -> Vec<([f32; CLASSES]
 fn cross_fitted(folds: &[Vec<HeldOut>], view: impl Fn(&Scores) -> Scores) -> (Quality, Vec<Quality>) {
     let seen = |fold: &[HeldOut]| fold.iter().map(|(scores, class)| (view(scores), *class)).collect::<Vec<_>>();
     let folds: Vec<Vec<HeldOut>> = folds.iter().map(|fold| seen(fold)).collect();
+    // A single fold is measured by halves.
+    let folds = match folds.as_slice() {
+        [fold] => fold.chunks(fold.len().div_ceil(2)).map(<[HeldOut]>::to_vec).collect(),
+        _ => folds,
+    };
     let judged: Vec<Vec<_>> = (0..folds.len())
         .map(|fold| {
             let others: Vec<HeldOut> =
@@ -274,48 +308,64 @@ pub fn report(folds: &[Vec<HeldOut>], options: &Options) -> Report {
     }
 }
 
-/// Cross-validates, then trains on all texts. The result's probabilities are calibrated on the held-out scores.
+/// Trains on all texts but the first fold for a first view, then on all, then cross-validates the rest; the result's
+/// probabilities are calibrated on the held-out scores. `save` gets the model whenever there is a better one: after
+/// the first fold and after every further one. What `checkpoints` has is not computed again.
 ///
 /// # Errors
-/// [`TrainError`] if the texts are too few or the encoder fails.
+/// [`TrainError`] if the texts are too few, the encoder fails or `save` does.
 pub fn train(
     examples: &[Example],
     encoder: &MiniLm,
     options: &Options,
     trainer: &Trainer<'_>,
-) -> Result<(Weights, Report), TrainError> {
+    save: &mut dyn FnMut(&Weights, &Report) -> std::io::Result<()>,
+) -> Result<Report, TrainError> {
     let fold_of = folds(examples, options.folds, options.seed)?;
-    (trainer.progress)(&format!("{} texts, computing the shared layers", examples.len()));
+    let say = trainer.progress;
+    say(&format!("{} texts, computing the shared layers", examples.len()));
     let data = Prepared::new(examples, encoder, options.layers)?;
-    let mut held_out = Vec::new();
-    for fold in 0..options.folds {
-        (trainer.progress)(&format!("fold {} of {}", fold + 1, options.folds));
-        held_out.push(data.held_out(&fold_of, fold, options, trainer)?);
-        let network: Vec<_> = held_out[fold].iter().map(|(scores, class)| (only(scores, true), *class)).collect();
-        let quality = Quality::of(&judge(&Calibration::NONE, &network));
-        (trainer.progress)(&format!(
-            "network alone: accuracy {:.4}, macro-F1 {:.4}",
-            quality.accuracy, quality.macro_f1
-        ));
-    }
-    let report = report(&held_out, options);
-    (trainer.progress)(&format!(
-        "cross-validated: accuracy {:.4}, macro-F1 {:.4}; now on all texts",
-        report.combined.accuracy, report.combined.macro_f1
-    ));
+    let mut held_out = vec![data.fold(&fold_of, 0, options, trainer)?];
     let all: Vec<usize> = (0..examples.len()).collect();
-    let network = trainer.network(&data, &all, options)?;
-    let held_out = held_out.concat();
-    let lexical_only: Vec<HeldOut> = held_out.iter().map(|(scores, class)| (only(scores, false), *class)).collect();
-    let header = Header {
+    say("all texts");
+    let bytes = trainer.checkpoints.or_compute("all", || {
+        let network = trainer.network(&data, &all, options)?;
+        let lexical = data.lexical(&all, options.seed);
+        let header = header(&held_out, options, &report(&held_out, options));
+        Ok(Weights { header, network, lexical }.to_bytes(&data.base).map_err(std::io::Error::from)?)
+    })?;
+    let packed = Packed::read(&bytes).map_err(|reason| std::io::Error::other(format!("checkpoint: {reason}")))?;
+    let (network, lexical) =
+        packed.unpack(Some(&data.base)).map_err(|reason| std::io::Error::other(format!("checkpoint: {reason}")))?;
+    let mut weights = Weights { header: packed.header, network: network.unwrap_or(data.base.clone()), lexical };
+    for fold in 1..=options.folds {
+        let report = report(&held_out, options);
+        weights.header = header(&held_out, options, &report);
+        save(&weights, &report)?;
+        say(&format!(
+            "{} folds: accuracy {:.4}, macro-F1 {:.4}",
+            held_out.len(),
+            report.combined.accuracy,
+            report.combined.macro_f1
+        ));
+        if fold == options.folds {
+            return Ok(report);
+        }
+        held_out.push(data.fold(&fold_of, fold, options, trainer)?);
+    }
+    Ok(report(&held_out, options))
+}
+
+fn header(held_out: &[Vec<HeldOut>], options: &Options, report: &Report) -> Header {
+    let scores = held_out.concat();
+    let lexical: Vec<HeldOut> = scores.iter().map(|(scores, class)| (only(scores, false), *class)).collect();
+    Header {
         name: MODEL_NAME.to_owned(),
         layers: options.layers,
-        calibration: Calibration::fit(&held_out),
-        lexical_calibration: Calibration::fit(&lexical_only),
+        calibration: Calibration::fit(&scores),
+        lexical_calibration: Calibration::fit(&lexical),
         quality: report.combined.clone(),
-    };
-    let lexical = data.lexical(&all, options.seed);
-    Ok((Weights { header, network, lexical }, report))
+    }
 }
 
 #[cfg(test)]

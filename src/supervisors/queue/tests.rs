@@ -49,7 +49,6 @@ fn op() -> impl Strategy<Value = Op> {
 
 struct Model {
     queue: Queue<u64>,
-    name: Arc<str>,
     waiting: Vec<Arc<Waiter>>,
     tokens: Vec<Token>,
     next: u64,
@@ -60,14 +59,14 @@ struct Model {
 
 impl Model {
     fn new(capacity: usize, batch: usize) -> Self {
-        let mut queue = Queue::new(capacity);
+        let mut queue = Queue::new("model".into(), capacity, Arc::default());
         queue.batch = BatchPolicy::of(batch);
         let tokens: Vec<Token> = (0..WORKERS).map(|worker| Token { worker, incarnation: 1 }).collect();
         for token in &tokens {
             queue.attach(*token);
         }
         let (waiting, open) = (Vec::new(), BTreeSet::new());
-        Self { queue, name: "model".into(), waiting, tokens, next: 0, open, incarnation: 1 }
+        Self { queue, waiting, tokens, next: 0, open, incarnation: 1 }
     }
 
     fn push(&mut self, after: &mut After<u64>) {
@@ -135,7 +134,7 @@ impl Model {
         let token = self.tokens[worker];
         if self.queue.slots[worker].in_flight.is_empty() {
             let now = Instant::now() + Duration::from_secs(1);
-            let step = self.queue.take(token, &self.name, now, Waker::noop(), after, |_| {});
+            let step = self.queue.take(token, now, Waker::noop(), after);
             if let Step::Taken(Taken::Doomed(..)) = step {
                 self.queue.finish(token, None, Outcome::Dead, after);
             }
@@ -151,7 +150,7 @@ impl Model {
         let counts = self.queue.counts;
         let left = counts.received - counts.done - counts.dead - counts.dropped;
         assert_eq!(left, self.queue.depth() as u64, "received less processed is the depth");
-        let queued: Vec<u64> = self.queue.queue.iter().map(|envelope| envelope.message).collect();
+        let queued: Vec<u64> = self.queue.queued.iter().map(|envelope| envelope.message).collect();
         let in_flight = self.queue.slots.iter().flat_map(|slot| slot.in_flight.iter().map(|envelope| envelope.message));
         let all: BTreeSet<u64> = queued.iter().copied().chain(in_flight).collect();
         assert_eq!(all, self.open, "each once");
@@ -204,7 +203,7 @@ fn stale_incarnation_finishes_and_takes_nothing() {
     model.apply(&Op::Restart(0));
     let mut after = After::default();
     assert_eq!(model.queue.finish(stale, None, Outcome::Done, &mut after), 0);
-    let step = model.queue.take(stale, &model.name, Instant::now(), Waker::noop(), &mut after, |_| {});
+    let step = model.queue.take(stale, Instant::now(), Waker::noop(), &mut after);
     assert!(matches!(step, Step::Taken(Taken::Fenced)));
     assert_eq!(model.queue.depth(), 4);
 }

@@ -1,20 +1,23 @@
-//! Fault injection for tests: a stage that panics on documents with a marker in their text.
+//! Fault injection for tests: a stage that panics on documents with a marker in their text, or takes its time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::supervisors::{Actor, Context, Fault};
 
 use super::shared::Carries;
 
-/// Wraps a stage; used only when `[faults]` is enabled.
-pub struct Poisoned<A> {
+/// Wraps a stage; does nothing of its own unless `[faults]` is enabled.
+pub struct Faulty<A> {
     /// The stage.
     pub inner: A,
     /// What makes it panic; `None` lets everything pass.
     pub marker: Option<Arc<str>>,
+    /// How long every batch takes beside its work.
+    pub delay: Option<Duration>,
 }
 
-impl<A> Actor for Poisoned<A>
+impl<A> Actor for Faulty<A>
 where
     A: Actor,
     A::Message: Carries,
@@ -33,6 +36,9 @@ where
         if let Some(marker) = &self.marker {
             let poisoned = batch.iter().any(|message| message.document().text.contains(&**marker));
             assert!(!poisoned, "poisoned document");
+        }
+        if let Some(delay) = self.delay {
+            ctx.protect(tokio::time::sleep(delay)).await;
         }
         self.inner.handle(batch, ctx).await
     }
