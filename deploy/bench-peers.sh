@@ -16,8 +16,6 @@ fi
 TIDEMILL_BENCH_DUMP="$texts" cargo bench --locked --bench encoder
 "$venv/bin/python" benches/peers/encoder_peer.py "$texts"
 
-# Peers written in Rust are crates of their own, so that they are no dependency of ours.
-for manifest in benches/peers/*/Cargo.toml; do
-    [ -e "$manifest" ] || continue
-    cargo run --release --manifest-path "$manifest"
-done
+# Peers written in Rust are a crate of their own, so that they are no dependency of ours.
+cargo bench --locked --bench mailbox
+cargo run --release --locked --manifest-path benches/peers/Cargo.toml

@@ -178,8 +178,8 @@ fn refusal_is_shown_with_its_code() {
 
 #[test]
 fn search_prints_hits_and_encodes_the_query() {
-    let body = r#"{"hits":[{"document_id":"d1","similarity":0.91234,"document":{"id":"d1","source":"news","text":"Rates\u001b cut",
-        "analysis":{"sentiment":{"label":"positive"}}}}]}"#;
+    let body = r#"{"results":[{"similarity":0.91234,"id":"d1","source":"news","text":"Rates\u001b cut",
+        "analysis":{"sentiment":{"label":"positive"}}}]}"#;
     let (url, seen) = stand_in(vec![("200 OK", body.to_owned())]);
     let output = run(&["search", "rate & cut", "-k", "3", "--source", "news", "--url", &url]);
     assert_eq!(code(&output), 0, "{}", err(&output));

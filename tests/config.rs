@@ -167,11 +167,14 @@ fn settings_of_one_actor_change_live_but_for_its_workers() {
     let sources = fixture.sources();
     let loaded = sources.load().unwrap();
     let reloader = Reloader::new(sources, loaded);
-    fixture.write("a.toml", "[actors.embedder]\nmailbox_capacity = 77\nworkers = 3\n[dedup]\ncosine_threshold = 0.9\n");
+    fixture.write(
+        "a.toml",
+        "[actors.dead_letters]\nmailbox_capacity = 77\nworkers = 3\n[dedup]\ncosine_threshold = 0.9\n",
+    );
     let report = reloader.reload(Trigger::Signal);
-    assert_eq!(report.applied, ["actors.embedder.mailbox_capacity", "dedup.cosine_threshold"]);
-    assert_eq!(report.needs_restart, ["actors.embedder.workers"]);
-    assert_eq!(reloader.current().actors.embedder.mailbox_capacity, 77);
+    assert_eq!(report.applied, ["actors.dead_letters.mailbox_capacity", "dedup.cosine_threshold"]);
+    assert_eq!(report.needs_restart, ["actors.dead_letters.workers"]);
+    assert_eq!(reloader.current().actors.dead_letters.mailbox_capacity, 77);
 }
 
 #[test]

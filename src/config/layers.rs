@@ -26,7 +26,7 @@ pub const DEFAULT_FILE: &str = "config/default.toml";
 pub const FILES_VARIABLE: &str = "TIDEMILL_CONFIG";
 
 /// Where the settings come from. Kept by the daemon to read them again on reload.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     /// Files, each over the one before it.
     pub files: Vec<PathBuf>,
@@ -34,6 +34,16 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// `section.key=value`, over everything.
     pub sets: Vec<String>,
+}
+
+impl std::fmt::Debug for Sources {
+    /// Names only: values may be secret.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let variables: Vec<&str> = self.environment.iter().map(|(name, _)| name.as_str()).collect();
+        let sets: Vec<&str> = self.sets.iter().map(|flag| flag.split('=').next().unwrap_or_default()).collect();
+        let mut shown = formatter.debug_struct("Sources");
+        shown.field("files", &self.files).field("environment", &variables).field("sets", &sets).finish()
+    }
 }
 
 /// A valid configuration and how it came about.

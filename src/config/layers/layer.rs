@@ -35,7 +35,7 @@ impl Origins {
 }
 
 /// Settings and where they were made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Layer {
     /// A JSON object of sections.
     pub values: Value,
