@@ -3,16 +3,18 @@
 //! `cargo bench --bench daemon`. Texts come from the `text` column of the CSV named by `TIDEMILL_BENCH_CSV`, else they are
 //! invented; `TIDEMILL_BENCH_DOCUMENTS` (default 24,000) says how many, `TIDEMILL_BENCH_ENCODER` which encoder
 //! (default `minilm`), `TIDEMILL_BENCH_RATE` documents per second to hold instead of full speed.
-#![expect(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-#[path = "../tests/support/corpus.rs"]
+#[path = "../tests/daemon/corpus.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod corpus;
-#[path = "../tests/support/daemon.rs"]
-mod daemon;
+#[path = "../tests/daemon/process.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod process;
 
 use std::time::{Duration, Instant};
 
-use daemon::Daemon;
+use process::Daemon;
 use serde_json::{Value, json};
 
 const BATCH: usize = 200;
@@ -87,6 +89,7 @@ async fn run() {
     let idle = daemon.resident_bytes();
     let mut peak = idle;
     let started = Instant::now();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
     let batch = rate.map_or(BATCH, |rate| ((rate / 20.0) as usize).clamp(1, BATCH));
     let mut tick = tokio::time::interval(
         rate.map_or(Duration::from_millis(20), |rate| Duration::from_secs_f64(batch as f64 / rate)),

@@ -21,13 +21,13 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     let stop = CancellationToken::new();
     let _stop_watching = stop.clone().drop_guard();
     let follower = actix_rt::spawn(watch(Arc::clone(&services.reloader), stop));
-    let mut changes = services.reloader.subscribe();
+    let mut settings = services.reloader.subscribe();
     loop {
         let next = ctx
             .protect(async {
                 tokio::select! {
                     () = ctx.stopping() => None,
-                    changed = changes.changed() => changed.ok(),
+                    changed = settings.changed() => changed.ok(),
                 }
             })
             .await;
@@ -35,7 +35,7 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
             follower.abort();
             return Ok(());
         }
-        let config = changes.borrow_and_update().clone();
+        let config = settings.borrow_and_update().clone();
         apply(&services, &config);
     }
 }

@@ -1,10 +1,6 @@
 //! A producer far faster than the pipeline: memory flat, HTTP answers 429 with Retry-After, nothing lost.
-#![expect(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-#[path = "support/daemon.rs"]
-mod daemon;
-
-use daemon::Daemon;
+use crate::process::Daemon;
 use serde_json::{Value, json};
 
 const BATCH: usize = 200;

@@ -1,12 +1,8 @@
 //! The document path as a user sees it: post or produce, then ask.
-#![expect(clippy::unwrap_used, missing_docs, reason = "tests")]
-
-#[path = "support/daemon.rs"]
-mod daemon;
 
 use std::time::Duration;
 
-use daemon::Daemon;
+use crate::process::Daemon;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};

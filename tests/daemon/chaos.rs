@@ -1,18 +1,12 @@
 //! Documents with known duplicates and poison, while actors are panicked, hung and killed at random, stores fail for
 //! seconds and the process is killed: afterwards the verdicts equal the acknowledged documents, each once, and a replay
 //! into empty stores gives the same verdicts. `make soak` runs it long (`TIDEMILL_SOAK_DOCUMENTS`, `TIDEMILL_SOAK_KILLS`).
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs, reason = "tests")]
-
-#[path = "support/corpus.rs"]
-mod corpus;
-#[path = "support/daemon.rs"]
-mod daemon;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use corpus::{Expected, POISON, Sample, corpus};
-use daemon::Daemon;
+use crate::corpus::{Expected, POISON, Sample, corpus};
+use crate::process::Daemon;
 use serde_json::{Value, json};
 
 const ACTORS: &[&str] = &[

@@ -1,12 +1,8 @@
 //! Bad input of every kind: an answer that names code, field and index, or a dead letter byte for byte; the stream goes on.
-#![expect(clippy::unwrap_used, missing_docs, reason = "tests")]
-
-#[path = "support/daemon.rs"]
-mod daemon;
 
 use std::time::Duration;
 
-use daemon::Daemon;
+use crate::process::Daemon;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};

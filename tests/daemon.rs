@@ -1,0 +1,15 @@
+//! The whole daemon: the real binary on real files and sockets, seen as a user sees it.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+#[path = "daemon/backpressure.rs"]
+mod backpressure;
+#[path = "daemon/bad_input.rs"]
+mod bad_input;
+#[path = "daemon/chaos.rs"]
+mod chaos;
+#[path = "daemon/corpus.rs"]
+mod corpus;
+#[path = "daemon/pipeline.rs"]
+mod pipeline;
+#[path = "daemon/process.rs"]
+mod process;
