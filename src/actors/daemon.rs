@@ -108,11 +108,11 @@ async fn until_end(tree: &Tree, services: &Services) -> Result<(), DaemonError> 
     tokio::select! {
         report = tree.stop() => {
             tracing::info!(report = %json!(report), "tidemill has stopped");
-            Ok(())
         }
         _ = terminate.recv() => at_once(),
         _ = interrupt.recv() => at_once(),
     }
+    Ok(())
 }
 
 fn root_end(exit: RootExit) -> Result<(), DaemonError> {
@@ -125,7 +125,6 @@ fn root_end(exit: RootExit) -> Result<(), DaemonError> {
     }
 }
 
-fn at_once() -> Result<(), DaemonError> {
+fn at_once() {
     tracing::warn!("ended before the drain was complete, open records are delivered again at the next start");
-    Ok(())
 }

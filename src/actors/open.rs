@@ -115,7 +115,7 @@ pub async fn open(
         operations: Arc::default(),
         stopping: Arc::default(),
         sockets: Arc::new(sockets),
-        _data_dir_lock: Arc::new(lock),
+        data_dir_lock: Arc::new(lock),
     })
 }
 
@@ -133,11 +133,14 @@ fn lock_data_dir(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
+/// An encoder and the sentiment model that fits it.
+pub type Models = (Arc<dyn Encoder>, Arc<dyn SentimentModel>);
+
 /// The encoder and the sentiment model that fits it.
 ///
 /// # Errors
 /// If a model file is missing or damaged.
-pub fn models(config: &Config) -> Result<(Arc<dyn Encoder>, Arc<dyn SentimentModel>), ModelError> {
+pub fn models(config: &Config) -> Result<Models, ModelError> {
     let compute = Compute::new(config.encoder.threads)?;
     let (bytes, origin) = sentiment::weights(config.sentiment.weights.as_deref())?;
     match config.encoder.kind {

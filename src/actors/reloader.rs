@@ -20,7 +20,7 @@ use super::topology;
 pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     let stop = CancellationToken::new();
     let _stop_watching = stop.clone().drop_guard();
-    let watching = actix_rt::spawn(watch(Arc::clone(&services.reloader), stop));
+    let follower = actix_rt::spawn(watch(Arc::clone(&services.reloader), stop));
     let mut changes = services.reloader.subscribe();
     loop {
         let next = ctx
@@ -32,7 +32,7 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
             })
             .await;
         if next.is_none() {
-            watching.abort();
+            follower.abort();
             return Ok(());
         }
         let config = changes.borrow_and_update().clone();

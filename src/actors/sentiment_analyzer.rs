@@ -91,12 +91,8 @@ pub fn analyze(
     let cleaned: Vec<String> = texts.iter().map(|text| crate::text::clean::clean(text)).collect();
     let stripped: Vec<String> =
         cleaned.iter().map(|text| crate::text::clean::without_urls(text).into_owned()).collect();
-    let encoded = encoder.encode(&stripped.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let fresh: Vec<(String, String, Encoded)> = stripped
-        .into_iter()
-        .zip(cleaned)
-        .zip(encoded)
-        .map(|((stripped, cleaned), encoded)| (stripped, cleaned, encoded))
-        .collect();
+    let vectors = encoder.encode(&stripped.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let fresh: Vec<(String, String, Encoded)> =
+        stripped.into_iter().zip(cleaned).zip(vectors).map(|((bare, text), encoded)| (bare, text, encoded)).collect();
     opinions(model, &fresh, min_confidence)
 }

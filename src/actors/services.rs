@@ -102,5 +102,5 @@ pub struct Services {
     /// Sockets bound before the tree starts, so that a taken port is an error at once.
     pub sockets: Arc<Sockets>,
     /// Held for as long as anybody uses the data directory.
-    pub _data_dir_lock: Arc<std::fs::File>,
+    pub data_dir_lock: Arc<std::fs::File>,
 }

@@ -15,7 +15,7 @@ use crate::text::near_duplicates::DuplicateMemory;
 /// Handle on the duplicate memory and the pending vectors. Cheap to clone.
 #[derive(Clone)]
 pub struct Recall {
-    /// Exact and MinHash memory of every document seen within the window, root of each duplicate included.
+    /// Exact and `MinHash` memory of every document seen within the window, root of each duplicate included.
     pub memory: Arc<Mutex<DuplicateMemory>>,
     /// Vectors that passed the near-duplicate check and are not in the index yet.
     pub pending: Arc<Mutex<PendingVectors>>,

@@ -46,12 +46,11 @@ pub async fn run(services: Services, to: Mailboxes, ctx: ServiceContext) -> Resu
             }
         })
         .await;
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            source.drain(VERDICT_DEADLINE);
-            ctx.protect(source.join()).await
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        source.drain(VERDICT_DEADLINE);
+        ctx.protect(source.join()).await
     };
     let report = ended.map_err(|error| Fault::broken(error.to_string()))?;
     tracing::info!(?report, "source ended");

@@ -115,11 +115,11 @@ impl SqlWriter {
     async fn settle_and_send(
         &self,
         batch: Vec<Judged>,
-        (analyses, outcomes): (Vec<Arc<Analysis>>, Vec<WriteOutcome>),
+        (made, outcomes): (Vec<Arc<Analysis>>, Vec<WriteOutcome>),
         stored: &[StoredDocument],
         ctx: &Context<Judged>,
     ) -> Result<(), Fault> {
-        let mut written = analyses.into_iter().zip(outcomes);
+        let mut written = made.into_iter().zip(outcomes);
         for judged in batch {
             let analysis = match judged.sighting {
                 Sighting::Fresh | Sighting::Copy(_) => match written.next() {
@@ -131,8 +131,8 @@ impl SqlWriter {
                 },
                 Sighting::Same => stored
                     .iter()
-                    .find(|stored| stored.document.id == judged.document.id)
-                    .map(|stored| Arc::new(stored.analysis.clone())),
+                    .find(|earlier| earlier.document.id == judged.document.id)
+                    .map(|earlier| Arc::new(earlier.analysis.clone())),
             };
             match analysis {
                 Some(analysis) => {

@@ -145,14 +145,13 @@ impl Declaration<'_> {
                 documents: Arc::clone(&services.documents),
                 events: services.events.clone(),
             }))
-            .child(self.stage("publisher", inboxes.publisher, &actors.publisher, &[], |services, _| Publisher {
+            .child(self.stage(("publisher", inboxes.publisher), &actors.publisher, &[], |services, _| Publisher {
                 log: Arc::clone(&services.log),
                 topic: Arc::clone(&services.analyses_topic),
                 events: services.events.clone(),
             }))
             .child(self.stage(
-                "vector_writer",
-                inboxes.vector_writer,
+                ("vector_writer", inboxes.vector_writer),
                 &actors.vector_writer,
                 &["publisher"],
                 |services, to| VectorWriter {
@@ -162,8 +161,7 @@ impl Declaration<'_> {
                 },
             ))
             .child(self.stage(
-                "sql_writer",
-                inboxes.sql_writer,
+                ("sql_writer", inboxes.sql_writer),
                 &actors.sql_writer,
                 &["vector_writer"],
                 |services, to| SqlWriter {
@@ -174,8 +172,7 @@ impl Declaration<'_> {
                 },
             ))
             .child(self.stage(
-                "sentiment_analyzer",
-                inboxes.sentiment_analyzer,
+                ("sentiment_analyzer", inboxes.sentiment_analyzer),
                 &actors.sentiment_analyzer,
                 &["sql_writer"],
                 |services, to| SentimentAnalyzer {
@@ -185,8 +182,7 @@ impl Declaration<'_> {
                 },
             ))
             .child(self.stage(
-                "deduplicator",
-                inboxes.deduplicator,
+                ("deduplicator", inboxes.deduplicator),
                 &actors.deduplicator,
                 &["sentiment_analyzer"],
                 |services, to| Deduplicator {
@@ -196,12 +192,11 @@ impl Declaration<'_> {
                     sentiment_analyzer: to.sentiment_analyzer.clone(),
                 },
             ))
-            .child(self.stage("embedder", inboxes.embedder, &actors.embedder, &["deduplicator"], |services, to| {
+            .child(self.stage(("embedder", inboxes.embedder), &actors.embedder, &["deduplicator"], |services, to| {
                 Embedder { encoder: Arc::clone(&services.encoder), deduplicator: to.deduplicator.clone() }
             }))
             .child(self.stage(
-                "fingerprinter",
-                inboxes.fingerprinter,
+                ("fingerprinter", inboxes.fingerprinter),
                 &actors.fingerprinter,
                 &["embedder"],
                 |services, to| Fingerprinter { recall: services.recall.clone(), embedder: to.embedder.clone() },
@@ -244,8 +239,7 @@ impl Declaration<'_> {
     /// A stage of the document path: what it gives up goes to the dead letters.
     fn stage<A>(
         &self,
-        name: &str,
-        inbox: Inbox<A::Message>,
+        (name, inbox): (&str, Inbox<A::Message>),
         config: &ActorConfig,
         sends_to: &[&str],
         make: impl Fn(&Services, &Mailboxes) -> A + Send + Sync + 'static,

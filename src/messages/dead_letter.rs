@@ -30,7 +30,7 @@ pub struct DeadLetter {
 /// A dead letter at rest, as stores keep it and users see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredDeadLetter {
-    /// UUIDv5 of topic, partition and offset: a redelivered record is the same dead letter.
+    /// `UUIDv5` of topic, partition and offset: a redelivered record is the same dead letter.
     pub id: Arc<str>,
     /// Document id, if the record could be decoded.
     #[serde(skip_serializing_if = "Option::is_none")]

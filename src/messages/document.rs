@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A valid document. Made only by `text::decode`, which cleans, checks and derives the id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    /// The sender's id, else UUIDv5 of source and url, else of source and cleaned text.
+    /// The sender's id, else `UUIDv5` of source and url, else of source and cleaned text.
     pub id: Arc<str>,
     /// Lower-case name of where it comes from.
     pub source: Arc<str>,

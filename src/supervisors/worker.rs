@@ -102,7 +102,7 @@ impl Retry {
 async fn halted(link: &Link) {
     link.stopping().await;
     if link.stop_mode() != StopMode::Halt {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -134,7 +134,7 @@ impl<A: Actor> Worker<'_, A> {
             match guarded(async { actor.started(ctx).await }).await? {
                 Ok(()) => break,
                 Err(Fault::Unavailable { reason }) => {
-                    self.retry.pause(&self.context.link, self.policy, &reason).await?
+                    self.retry.pause(&self.context.link, self.policy, &reason).await?;
                 }
                 Err(fault @ (Fault::Reject { .. } | Fault::Broken { .. } | Fault::DownstreamClosed { .. })) => {
                     return Err(Exit::of_fault(&fault));

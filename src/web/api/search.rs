@@ -77,7 +77,7 @@ async fn hits(app: &App, neighbors: Vec<Neighbor>) -> ApiResult<Vec<Hit>> {
 pub(crate) fn of_model(error: &crate::models::ModelError) -> ApiError {
     use crate::models::ModelError;
     let code = match error {
-        ModelError::Missing { .. } | ModelError::Damaged { .. } => ErrorCode::ModelMissing,
+        ModelError::Missing { .. } | ModelError::Damaged { .. } | ModelError::Weights { .. } => ErrorCode::ModelMissing,
         ModelError::Encoding(_) => ErrorCode::EncodingFailed,
     };
     ApiError::new(code, error.to_string())
