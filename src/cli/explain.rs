@@ -32,16 +32,60 @@ impl Explain {
         if self.json {
             output::json(&answer)?;
         } else {
-            output::line(tree(&answer, 0).join("\n"))?;
+            output::line(tree(&told_once(answer), 0).join("\n"))?;
         }
         Ok(Exit::Done)
     }
 }
 
+/// The answer without what its documents say twice: the document as users see it repeats the way's head.
+fn told_once(mut answer: Value) -> Value {
+    let forget = |value: &mut Value, keys: &[&str]| {
+        if let Some(table) = value.as_object_mut() {
+            table.retain(|key, _| !keys.contains(&key.as_str()));
+        }
+    };
+    for way in answer["documents"].as_array_mut().into_iter().flatten() {
+        let document = &mut way["document"];
+        let head = ["id", "document_id", "correlation_id", "verdict", "origin", "processed_at", "timings_ms"];
+        forget(document, &head);
+        forget(&mut document["analysis"], &head);
+        forget(&mut document["analysis"], &["source", "published_at", "duplicate_of", "rule", "similarity"]);
+    }
+    answer
+}
+
+/// What is told first, in this order; the rest follows by name.
+const FIRST: &[&str] = &[
+    "verdict",
+    "because",
+    "advice",
+    "document_id",
+    "correlation_id",
+    "origin",
+    "topic",
+    "partition",
+    "offset",
+    "processed_at",
+    "stages",
+    "total_ms",
+    "models",
+    "original",
+    "dead_letter",
+    "document",
+    "source",
+    "title",
+    "text",
+];
+
+fn rank(name: &str) -> usize {
+    FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len())
+}
+
 /// Longest text shown of one value.
 const WIDTH: usize = 160;
 
-/// An indented tree of an answer: names, values, nothing hidden.
+/// An indented tree of names and values; stages in one line each.
 fn tree(value: &Value, depth: usize) -> Vec<String> {
     let indent = "  ".repeat(depth);
     let mut lines = Vec::new();
@@ -59,7 +103,17 @@ fn tree(value: &Value, depth: usize) -> Vec<String> {
         plain => lines.push(format!("{indent}{name}: {}", scalar(plain))),
     };
     match value {
-        Value::Object(table) => table.iter().for_each(|(name, value)| put(&output::clip(name, 60), value)),
+        Value::Object(table) => {
+            let mut entries: Vec<(&String, &Value)> = table.iter().collect();
+            entries.sort_by_key(|(name, _)| rank(name));
+            entries.into_iter().for_each(|(name, value)| put(&output::clip(name, 60), value));
+        }
+        Value::Array(items) if items.iter().all(|item| item["stage"].is_string() && item["ms"].is_number()) => {
+            for item in items {
+                let milliseconds = item["ms"].as_f64().unwrap_or_default();
+                put(&scalar(&item["stage"]), &Value::String(format!("{milliseconds:.2} ms")));
+            }
+        }
         Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| put(&(index + 1).to_string(), value)),
         plain => put("value", plain),
     }
@@ -83,5 +137,20 @@ mod tests {
     fn tree_shows_every_value_once() {
         let value = json!({ "a": 1, "b": { "c": ["x", "y"], "d": [] }, "e": [{ "f": "line\nline" }] });
         assert_eq!(tree(&value, 0), ["a: 1", "b:", "  c: x, y", "  d: none", "e:", "  1:", "    f: line line"]);
+    }
+
+    #[test]
+    fn way_is_told_in_order_and_once() {
+        let document = json!({ "id": "d", "verdict": "stored", "title": "T", "analysis": { "verdict": "stored", "symbols": ["A"] } });
+        let stages = json!([{ "stage": "embed", "ms": 7.961 }, { "stage": "sql", "ms": 1.0 }]);
+        let way = json!({ "document": document, "stages": stages, "because": "B", "verdict": "stored" });
+        let lines = tree(&told_once(json!({ "documents": [way] })), 0);
+        let expected =
+            ["documents:", "  1:", "    verdict: stored", "    because: B", "    stages:", "      embed: 7.96 ms"];
+        assert_eq!(lines[..6], expected);
+        assert_eq!(
+            lines[6..],
+            ["      sql: 1.00 ms", "    document:", "      title: T", "      analysis:", "        symbols: A"]
+        );
     }
 }

@@ -8,6 +8,8 @@ const LIVE: &[&str] = &[
     "documents.*",
     "dedup.*",
     "sentiment.min_confidence",
+    "supervision.max_restarts",
+    "supervision.window_seconds",
     "actors.*.mailbox_capacity",
     "actors.*.batch_messages",
     "actors.*.batch_weight",
