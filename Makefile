@@ -35,14 +35,17 @@ docs: setup ## generate the pages and the default file that come from the code
 	@deploy/generate.sh "$(CARGO_TARGET_DIR)/debug/tidemill"
 
 bench: setup model ## own benchmarks
-	@cargo bench --locked
+	@cargo build --release --locked --bin tidemill
+	@TIDEMILL_TEST_BINARY="$(CARGO_TARGET_DIR)/release/tidemill" cargo bench --locked
 
 bench-peers: setup model ## side by side with peers
 	@deploy/bench-peers.sh
 
 soak: setup model ## long chaos run: faults and kill -9 (TIDEMILL_SOAK_DOCUMENTS, TIDEMILL_SOAK_KILLS)
+	@cargo build --release --locked --bin tidemill
 	@TIDEMILL_SOAK_DOCUMENTS="$${TIDEMILL_SOAK_DOCUMENTS:-20000}" TIDEMILL_SOAK_KILLS="$${TIDEMILL_SOAK_KILLS:-10}" \
-		cargo test --release --locked --test chaos -- --nocapture
+		TIDEMILL_TEST_BINARY="$(CARGO_TARGET_DIR)/release/tidemill" \
+		cargo test --locked --test daemon chaos -- --nocapture
 
 dist: setup ## release archive with binary, config, deploy and grafana
 	@deploy/dist.sh

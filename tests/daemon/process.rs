@@ -9,6 +9,9 @@ use serde_json::Value;
 /// How long the daemon may take to become ready, or a condition to hold.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Names the binary to start in place of the one built for the tests, such as a release build.
+const BINARY_VARIABLE: &str = "TIDEMILL_TEST_BINARY";
+
 /// A running daemon. Killed when dropped.
 pub struct Daemon {
     child: Child,
@@ -42,7 +45,8 @@ impl Daemon {
         std::fs::create_dir_all(directory).unwrap();
         let _ = std::fs::remove_file(directory.join("endpoints.json"));
         let log = std::fs::File::options().create(true).append(true).open(directory.join("daemon.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        let binary = std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| env!("CARGO_BIN_EXE_tidemill").into());
+        let mut command = Command::new(binary);
         command.arg("run");
         for setting in ["http.listen=127.0.0.1:0", "kafka_listener.listen=127.0.0.1:0", "faults.enabled=true"] {
             command.args(["--set", setting]);
@@ -74,7 +78,7 @@ impl Daemon {
             let Ok(text) = std::fs::read_to_string(&endpoints) else { continue };
             let Ok(value) = serde_json::from_str::<Value>(&text) else { continue };
             self.url = format!("http://{}", value["http"].as_str().unwrap());
-            self.kafka = value["kafka"].as_str().unwrap_or_default().to_owned();
+            value["kafka"].as_str().unwrap_or_default().clone_into(&mut self.kafka);
             let ready = self.client.get(format!("{}/health/ready", self.url)).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {
                 return;
@@ -124,11 +128,6 @@ impl Daemon {
         let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
-    }
-
-    /// GET; body as text.
-    pub async fn text(&self, path: &str) -> String {
-        self.client.get(format!("{}{path}", self.url)).send().await.unwrap().text().await.unwrap()
     }
 
     /// POST of JSON; `None` when the connection broke.
