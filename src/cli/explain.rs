@@ -106,7 +106,9 @@ fn tree(value: &Value, depth: usize) -> Vec<String> {
         Value::Object(table) => {
             let mut entries: Vec<(&String, &Value)> = table.iter().collect();
             entries.sort_by_key(|(name, _)| rank(name));
-            entries.into_iter().for_each(|(name, value)| put(&output::clip(name, 60), value));
+            for (name, value) in entries {
+                put(&output::clip(name, 60), value);
+            }
         }
         Value::Array(items) if items.iter().all(|item| item["stage"].is_string() && item["ms"].is_number()) => {
             for item in items {
@@ -114,7 +116,11 @@ fn tree(value: &Value, depth: usize) -> Vec<String> {
                 put(&scalar(&item["stage"]), &Value::String(format!("{milliseconds:.2} ms")));
             }
         }
-        Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| put(&(index + 1).to_string(), value)),
+        Value::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                put(&(index + 1).to_string(), value);
+            }
+        }
         plain => put("value", plain),
     }
     lines

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use tidemill::config::http::{HttpConfig, Token};
+use tidemill::config::http::HttpConfig;
+use tidemill::config::secret::Secret;
 use tidemill::messages::event::EventBus;
 use tidemill::web::state::ApiState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,7 +76,7 @@ impl Server {
         let stopping = CancellationToken::new();
         let state = ApiState {
             http,
-            token: token.map(Token::new),
+            token: token.map(Secret::new),
             faults_enabled,
             decode: Arc::new(decode),
             log: log.clone(),
