@@ -102,6 +102,7 @@ impl kameo::Actor for Kameo {
     type Error = kameo::error::Infallible;
 
     async fn on_start(state: Self, _: kameo::actor::ActorRef<Self>) -> Result<Self, Self::Error> {
+        state.0.back();
         Ok(state)
     }
 }
@@ -113,7 +114,6 @@ impl kameo::message::Message<bool> for Kameo {
         if bad {
             self.0.panic();
         }
-        self.0.back();
     }
 }
 
@@ -127,7 +127,6 @@ pub async fn kameo(panics: usize) -> Result<Vec<Duration>, Error> {
         .await;
     for panic in 1..=panics {
         child.tell(true).await.map_err(|error| error.to_string())?;
-        child.tell(false).await.map_err(|error| error.to_string())?;
         times.reached(panic).await?;
     }
     let _ = parent.stop_gracefully().await;
@@ -147,8 +146,7 @@ impl ractor::Actor for RactorParent {
         myself: ractor::ActorRef<()>,
         (times, current): Self::Arguments,
     ) -> Result<Self::State, ractor::ActorProcessingErr> {
-        let (child, _) =
-            ractor::Actor::spawn_linked(None, Ractor(current), times.clone(), myself.get_cell()).await?;
+        let (child, _) = ractor::Actor::spawn_linked(None, Ractor(current), times.clone(), myself.get_cell()).await?;
         Ok((times, child))
     }
 
