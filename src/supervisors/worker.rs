@@ -102,7 +102,7 @@ impl Retry {
 async fn halted(link: &Link) {
     link.stopping().await;
     if link.stop_mode() != StopMode::Halt {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
