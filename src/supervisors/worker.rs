@@ -134,7 +134,7 @@ impl<A: Actor> Worker<'_, A> {
             match guarded(async { actor.started(ctx).await }).await? {
                 Ok(()) => break,
                 Err(Fault::Unavailable { reason }) => {
-                    self.retry.pause(&self.context.link, self.policy, &reason).await?
+                    self.retry.pause(&self.context.link, self.policy, &reason).await?;
                 }
                 Err(fault @ (Fault::Reject { .. } | Fault::Broken { .. } | Fault::DownstreamClosed { .. })) => {
                     return Err(Exit::of_fault(&fault));
