@@ -225,15 +225,15 @@ impl<M> Core<M> {
 }
 
 impl<M: Clone> Core<M> {
-    /// The next batch, as soon as there is one. `idle` is told when it has to be waited for.
-    pub async fn take(&self, token: Token, mut idle: impl FnMut()) -> Taken<M> {
+    /// The next batch, as soon as there is one, and when that was. `idle` is told when it has to be waited for.
+    pub async fn take(&self, token: Token, mut idle: impl FnMut()) -> (Taken<M>, Instant) {
         let mut company: Option<Pin<Box<tokio::time::Sleep>>> = None;
         std::future::poll_fn(move |cx| {
             loop {
                 let now = Instant::now();
                 let answer = self.with(|queue, after| queue.take(token, now, cx.waker(), after));
                 let until = match answer {
-                    Step::Taken(batch) => return Poll::Ready(batch),
+                    Step::Taken(batch) => return Poll::Ready((batch, now)),
                     Step::Empty => {
                         idle();
                         return Poll::Pending;

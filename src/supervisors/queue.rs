@@ -110,16 +110,34 @@ pub(super) enum Outcome {
 pub(super) struct After<M> {
     pub wake: Vec<Waker>,
     pub granted: Vec<Arc<Waiter>>,
-    pub drop: Vec<Envelope<M>>,
+    /// The first message to drop: mostly there is just one, and it needs no allocation.
+    first: Option<Envelope<M>>,
+    /// Further messages to drop.
+    rest: Vec<Envelope<M>>,
 }
 
 impl<M> Default for After<M> {
     fn default() -> Self {
-        Self { wake: Vec::new(), granted: Vec::new(), drop: Vec::new() }
+        Self { wake: Vec::new(), granted: Vec::new(), first: None, rest: Vec::new() }
     }
 }
 
 impl<M> After<M> {
+    fn drop_later(&mut self, envelopes: impl Iterator<Item = Envelope<M>>) {
+        for envelope in envelopes {
+            if self.first.is_none() {
+                self.first = Some(envelope);
+            } else {
+                self.rest.push(envelope);
+            }
+        }
+    }
+
+    /// Messages to drop.
+    pub fn dropped(&self) -> impl Iterator<Item = &Envelope<M>> {
+        self.first.iter().chain(&self.rest)
+    }
+
     /// Wakes and drops.
     pub fn run(self) {
         for waker in self.wake {
@@ -128,7 +146,7 @@ impl<M> After<M> {
         for waiter in self.granted {
             waiter.waker.wake();
         }
-        for envelope in self.drop {
+        for envelope in self.first.into_iter().chain(self.rest) {
             super::fault::quietly(|| drop(envelope));
         }
     }
@@ -250,10 +268,10 @@ impl<M> Queue<M> {
             slot.incarnation = 0;
             slot.taken = None;
             after.wake.extend(slot.waker.take());
-            after.drop.extend(slot.in_flight.drain(..));
+            after.drop_later(slot.in_flight.drain(..));
         }
-        after.drop.extend(self.queued.drain(..));
-        let left = after.drop.len();
+        after.drop_later(self.queued.drain(..));
+        let left = after.dropped().count();
         self.counts.dropped += left as u64;
         self.release(left, after);
         left
@@ -326,7 +344,7 @@ impl<M> Queue<M> {
     pub fn finish(&mut self, token: Token, count: Option<usize>, outcome: Outcome, after: &mut After<M>) -> usize {
         let Some(slot) = self.slot(token) else { return 0 };
         let count = count.unwrap_or(usize::MAX).min(slot.in_flight.len());
-        after.drop.extend(slot.in_flight.drain(..count));
+        after.drop_later(slot.in_flight.drain(..count));
         if slot.in_flight.is_empty() {
             slot.taken = None;
         }

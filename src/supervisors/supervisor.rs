@@ -202,11 +202,14 @@ impl Supervisor {
     async fn supervise(&mut self) -> Break {
         loop {
             let wake = self.next_wake();
+            // A timer would round what is due now up to its next millisecond.
+            let late = wake <= Instant::now();
             let event = tokio::select! {
                 biased;
                 _ = self.stop.wait_for(|mode| *mode != StopMode::Run) => return Break::Stop,
                 Some(event) = self.events.recv() => Some(event),
-                () = tokio::time::sleep_until(wake) => None,
+                () = std::future::ready(()), if late => None,
+                () = tokio::time::sleep_until(wake), if !late => None,
             };
             let step = match event {
                 Some(event) => self.on_event(event).await,

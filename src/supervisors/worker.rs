@@ -176,28 +176,29 @@ impl<A: Actor> Worker<'_, A> {
             {
                 guarded(suffer(injection)).await?;
             }
-            let started = Instant::now();
-            match next {
-                None => continue,
-                Some(Taken::Drained) => return Ok(()),
-                Some(Taken::Fenced) => return Err(Exit::new(ExitReason::Unresponsive, "it was replaced")),
-                Some(Taken::Doomed(message, death)) => self.bury(message, death).await?,
-                Some(Taken::Batch(batch)) => self.handle(batch, started).await?,
-            }
+            let Some((next, started)) = next else { continue };
+            let took = match next {
+                Taken::Drained => return Ok(()),
+                Taken::Fenced => return Err(Exit::new(ExitReason::Unresponsive, "it was replaced")),
+                Taken::Doomed(message, death) => self.bury(message, death).await.map(|()| LONG_BATCH)?,
+                Taken::Batch(batch) => self.handle(batch, started).await?,
+            };
             turn += 1;
-            if turn >= BATCHES_PER_TURN || started.elapsed() >= LONG_BATCH {
+            if turn >= BATCHES_PER_TURN || took >= LONG_BATCH {
                 turn = 0;
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    async fn handle(&mut self, batch: Vec<A::Message>, started: Instant) -> Result<(), Exit> {
+    /// Returns how long the handler took.
+    async fn handle(&mut self, batch: Vec<A::Message>, started: Instant) -> Result<Duration, Exit> {
         let (link, inbox, token) = (&self.context.link, &self.host.core, self.context.link.token);
         link.progress.moved();
         let (actor, ctx) = (&mut *self.actor, self.context);
         let outcome = guarded(async { actor.handle(batch, ctx).await }).await?;
-        link.metrics.processing.record(started.elapsed());
+        let took = started.elapsed();
+        link.metrics.processing.record(took);
         link.progress.moved();
         match outcome {
             Ok(()) => {
@@ -214,7 +215,7 @@ impl<A: Actor> Worker<'_, A> {
             }
             Err(fault @ (Fault::Broken { .. } | Fault::DownstreamClosed { .. })) => return Err(Exit::of_fault(&fault)),
         }
-        Ok(())
+        Ok(took)
     }
 
     /// Hands a message that was given up to the hook.

@@ -36,10 +36,15 @@ impl Times {
         self.0.lock().map_or_else(|_| Vec::new(), |times| times.1.clone())
     }
 
-    async fn reached(&self, count: usize) {
-        while self.count() < count {
-            tokio::time::sleep(Duration::from_micros(100)).await;
-        }
+    /// Waits for so many; an error after two seconds without.
+    async fn reached(&self, count: usize) -> Result<(), Error> {
+        let wait = async {
+            while self.count() < count {
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+        };
+        let late = format!("not back two seconds after panic {count}");
+        tokio::time::timeout(Duration::from_secs(2), wait).await.map_err(|_| late.into())
     }
 }
 
@@ -71,7 +76,7 @@ pub async fn tidemill(panics: usize) -> Result<Vec<Duration>, Error> {
     for panic in 1..=panics {
         to.send(true).await?;
         to.send(false).await?;
-        times.reached(panic).await;
+        times.reached(panic).await?;
     }
     tree.stop().await;
     Ok(times.waits())
@@ -97,6 +102,7 @@ impl kameo::Actor for Kameo {
     type Error = kameo::error::Infallible;
 
     async fn on_start(state: Self, _: kameo::actor::ActorRef<Self>) -> Result<Self, Self::Error> {
+        state.0.back();
         Ok(state)
     }
 }
@@ -108,7 +114,6 @@ impl kameo::message::Message<bool> for Kameo {
         if bad {
             self.0.panic();
         }
-        self.0.back();
     }
 }
 
@@ -122,8 +127,7 @@ pub async fn kameo(panics: usize) -> Result<Vec<Duration>, Error> {
         .await;
     for panic in 1..=panics {
         child.tell(true).await.map_err(|error| error.to_string())?;
-        child.tell(false).await.map_err(|error| error.to_string())?;
-        times.reached(panic).await;
+        times.reached(panic).await?;
     }
     let _ = parent.stop_gracefully().await;
     Ok(times.waits())
@@ -142,8 +146,7 @@ impl ractor::Actor for RactorParent {
         myself: ractor::ActorRef<()>,
         (times, current): Self::Arguments,
     ) -> Result<Self::State, ractor::ActorProcessingErr> {
-        let (child, _) =
-            ractor::Actor::spawn_linked(None, Ractor(current), times.clone(), myself.get_cell()).await?;
+        let (child, _) = ractor::Actor::spawn_linked(None, Ractor(current), times.clone(), myself.get_cell()).await?;
         Ok((times, child))
     }
 
@@ -205,7 +208,7 @@ pub async fn ractor(panics: usize) -> Result<Vec<Duration>, Error> {
     for panic in 1..=panics {
         let child = current.lock().ok().and_then(|current| current.clone()).ok_or("no child")?;
         child.cast(true)?;
-        times.reached(panic).await;
+        times.reached(panic).await?;
     }
     parent.stop(None);
     Ok(times.waits())

@@ -122,7 +122,7 @@ impl Model {
                 self.queue.attach(self.tokens[worker]);
             }
         }
-        for envelope in &after.drop {
+        for envelope in after.dropped() {
             assert!(self.open.remove(&envelope.message), "message {} left twice", envelope.message);
         }
         assert!(self.queue.used <= self.queue.capacity.max(before), "room was given that was not there");
