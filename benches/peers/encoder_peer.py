@@ -42,7 +42,7 @@ def main():
     import torch
 
     torch.set_num_threads(arguments.threads)
-    texts = arguments.texts.read_text().split("\n")
+    texts = arguments.texts.read_text().splitlines()
     model = load(arguments.model)
 
     def seconds(inputs, batch):
