@@ -134,7 +134,7 @@ impl Best {
         self.found.len()
     }
 
-    /// Takes in a vector; `earlier_id` says whether the first slot's id sorts before the second's.
+    /// Takes in a vector, once; `earlier_id` says whether the first slot's id sorts before the second's.
     pub(super) fn offer(&mut self, found: Found, earlier_id: impl Fn(u32, u32) -> bool) {
         let better = |other: &Found| match other.similarity.total_cmp(&found.similarity) {
             std::cmp::Ordering::Greater => true,
@@ -145,7 +145,8 @@ impl Best {
             }
         };
         let place = self.found.partition_point(better);
-        if place < self.k {
+        // a vector just built into the graph may be offered twice, as a candidate and as one that still waits
+        if place < self.k && self.found.iter().all(|other| other.slot != found.slot) {
             self.found.insert(place, found);
             self.found.truncate(self.k);
         }
