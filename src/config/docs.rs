@@ -227,7 +227,7 @@ mod tests {
         for section in Config::SECTIONS {
             assert!(manual.contains(&format!("## `[{section}]`")), "{section}");
         }
-        for key in super::super::schema::all_keys() {
+        for key in super::super::schema::all_keys().into_iter().filter(|key| key.contains('.')) {
             let name = key.rsplit('.').next().unwrap();
             assert!(manual.contains(&format!("`{name}`")), "{key}");
         }

@@ -185,6 +185,16 @@ mod tests {
     }
 
     #[test]
+    fn a_vector_offered_twice_is_found_once() {
+        let mut best = Best::new(3);
+        for slot in [7, 7, 8] {
+            best.offer(Found { similarity: 0.5, timestamp_ms: 1, slot }, |one, two| one < two);
+        }
+        let slots: Vec<u32> = best.into_found().into_iter().map(|found| found.slot).collect();
+        assert_eq!(slots, [7, 8]);
+    }
+
+    #[test]
     fn best_are_ordered_by_similarity_time_and_id() {
         let mut best = Best::new(3);
         for (similarity, timestamp_ms, slot) in [(0.5, 9, 1), (0.9, 5, 2), (0.9, 4, 3), (0.9, 4, 0), (0.1, 0, 4)] {
