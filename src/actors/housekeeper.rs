@@ -41,7 +41,8 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     save_index(&services).await
 }
 
-async fn measure_lag(services: &Services) {
+/// Measures how far the documents topic is behind, for metrics and for [`Services::backlog`].
+pub async fn measure_lag(services: &Services) {
     let config = services.live.config.load_full();
     let topics = [config.kafka.topics.documents.clone()];
     match services.log.lag(&config.kafka.group, &topics).await {

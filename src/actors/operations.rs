@@ -13,6 +13,7 @@ use crate::messages::record::NewRecord;
 use crate::supervisors::ChildCommand;
 use crate::web::state::{InjectedFault, OperationError, Operations, Readiness, TopologyFormat};
 
+use super::housekeeper;
 use super::services::Services;
 
 /// Header that names the dead letter a record was replayed from.
@@ -101,6 +102,13 @@ impl Operations for DaemonOperations {
 
     fn backlog(&self) -> u64 {
         self.services.backlog.load(Ordering::Relaxed)
+    }
+
+    fn measure_backlog(&self) -> BoxFuture<'_, u64> {
+        Box::pin(async {
+            housekeeper::measure_lag(&self.services).await;
+            self.backlog()
+        })
     }
 
     fn readiness(&self) -> Readiness {

@@ -94,7 +94,8 @@ impl LogConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
-    /// Most records that wait for a verdict at once, 1 to 10,000,000; reading stops there. Default 10,000.
+    /// Most records that wait for a verdict at once, 1 to 10,000,000; reading stops there. Default 4,000: what the mailboxes hold,
+    /// and no more, so that a record waits in the log rather than in memory.
     pub max_in_flight: usize,
     /// Most bytes of records that wait for a verdict at once, 1 MiB to 64 GiB; reading stops there. Default 128 MiB.
     pub max_in_flight_bytes: usize,
@@ -113,7 +114,7 @@ pub struct SourceConfig {
 impl Default for SourceConfig {
     fn default() -> Self {
         Self {
-            max_in_flight: 10_000,
+            max_in_flight: 4_000,
             max_in_flight_bytes: 128 << 20,
             commit_interval_ms: 500,
             pause_after_ms: 2_000,

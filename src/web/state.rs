@@ -162,8 +162,13 @@ pub trait Operations: Send + Sync {
     /// Metrics in Prometheus' text format.
     fn metrics_text(&self) -> String;
 
-    /// Records accepted but not consumed yet.
+    /// Records accepted but not consumed yet, as last measured.
     fn backlog(&self) -> u64;
+
+    /// As [`Operations::backlog`], measured now.
+    fn measure_backlog(&self) -> BoxFuture<'_, u64> {
+        Box::pin(std::future::ready(self.backlog()))
+    }
 
     /// Whether the daemon can take and finish work, as of the last check.
     fn readiness(&self) -> Readiness;

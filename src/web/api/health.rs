@@ -18,6 +18,7 @@ const COUNTS_TIMEOUT: Duration = Duration::from_millis(500);
 /// `GET /health`: 200 when ready, else 503; both with the whole state.
 pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Value>) {
     let readiness = app.api.operations.readiness();
+    let backlog = app.api.operations.measure_backlog().await;
     let counts = tokio::time::timeout(COUNTS_TIMEOUT, app.api.documents.counts()).await.ok().and_then(Result::ok);
     let status = match (readiness.stopping, readiness.ready) {
         (true, _) => "stopping",
@@ -29,7 +30,7 @@ pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Val
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": app.started.elapsed().as_secs(),
         "dependencies": readiness.dependencies,
-        "backlog_records": app.api.operations.backlog(),
+        "backlog_records": backlog,
         "counts": counts,
         "vectors": app.api.vectors.len(),
         "embedding": app.api.encoder.info(),
