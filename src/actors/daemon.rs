@@ -43,6 +43,9 @@ pub fn topology(config: &crate::config::Config) -> Topology {
 /// Where the daemon on this data directory says it listens, if it runs.
 #[must_use]
 pub fn announced(data_dir: &Path) -> Option<String> {
+    if !super::open::is_held(data_dir) {
+        return None; // left behind by a daemon that was killed
+    }
     let text = std::fs::read_to_string(data_dir.join(ENDPOINTS_FILE)).ok()?;
     let endpoints: serde_json::Value = serde_json::from_str(&text).ok()?;
     endpoints["http"].as_str().map(str::to_owned)

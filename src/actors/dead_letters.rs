@@ -5,17 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use crate::kafka::log::Log;
+use crate::kafka::log::{Log, LogError};
 use crate::messages::dead_letter::{DeadLetter, StoredDeadLetter};
 use crate::messages::event::{EventBus, EventKind};
-use crate::messages::record::{CORRELATION_HEADER, NewRecord};
+use crate::messages::record::{CORRELATION_HEADER, Header, NewRecord};
 use crate::stores::documents::DocumentStore;
 use crate::supervisors::{Actor, Context, Fault};
 use crate::telemetry::events::DocumentDeadLettered;
-use crate::telemetry::metrics;
 
 use super::deduplicator::store_fault;
 use super::publisher::log_fault;
+
+/// What the names of our own headers begin with.
+const STORY_PREFIX: &str = "tm-";
 
 /// Appends to the `dead-letters` topic, then to the store, then completes the delivery.
 pub struct DeadLetters {
@@ -36,10 +38,8 @@ impl Actor for DeadLetters {
         for letter in batch {
             let stored = at_rest(&letter);
             let known = ctx.protect(self.documents.dead_letter(&stored.id)).await.map_err(store_fault)?;
-            if known.is_none() {
-                let record = self.record(&letter, &stored);
-                ctx.protect(self.log.append(vec![record])).await.map_err(log_fault)?;
-                metrics::records_appended(&self.topic, 1);
+            if known.is_none() && !self.has_verdict(&letter, ctx).await? {
+                self.publish(&letter, &stored, ctx).await?;
                 ctx.protect(self.documents.write_dead_letter(stored.clone())).await.map_err(store_fault)?;
                 DocumentDeadLettered {
                     id: &stored.id,
@@ -60,6 +60,31 @@ impl Actor for DeadLetters {
 }
 
 impl DeadLetters {
+    /// Whether the very record has a durable verdict from an earlier delivery, which then stands.
+    async fn has_verdict(&self, letter: &DeadLetter, ctx: &Context<DeadLetter>) -> Result<bool, Fault> {
+        let Some(id) = &letter.document_id else { return Ok(false) };
+        let stored = ctx.protect(self.documents.get(id)).await.map_err(store_fault)?;
+        Ok(stored.is_some_and(|stored| stored.analysis.origin == *letter.delivery.position()))
+    }
+
+    /// Appends to the topic. A record too large to carry its story as well is kept in the store alone.
+    async fn publish(
+        &self,
+        letter: &DeadLetter,
+        stored: &StoredDeadLetter,
+        ctx: &Context<DeadLetter>,
+    ) -> Result<(), Fault> {
+        let record = self.record(letter, stored);
+        match ctx.protect(self.log.append(vec![record])).await {
+            Ok(_) => Ok(()),
+            Err(error @ LogError::TooLarge { .. }) => {
+                tracing::error!(dead_letter = %stored.id, %error, "dead letter is kept in the store alone");
+                Ok(())
+            }
+            Err(error) => Err(log_fault(error)),
+        }
+    }
+
     /// The original key and bytes untouched, the story in headers.
     fn record(&self, letter: &DeadLetter, stored: &StoredDeadLetter) -> NewRecord {
         let original = letter.delivery.record();
@@ -75,7 +100,8 @@ impl DeadLetters {
             ("tm-first-seen", stored.first_seen.to_rfc3339()),
             ("tm-id", stored.id.to_string()),
         ];
-        let mut headers = original.headers.clone();
+        let mut headers: Vec<Header> =
+            original.headers.iter().filter(|(name, _)| !name.starts_with(STORY_PREFIX)).cloned().collect();
         if original.header(CORRELATION_HEADER).is_none() {
             headers.push((CORRELATION_HEADER.to_owned(), Bytes::from(stored.correlation_id.clone())));
         }

@@ -14,7 +14,7 @@ use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::telemetry::metrics;
 
 use super::compute::compute;
-use super::shared::{PendingVectors, Recall, nearer};
+use super::shared::{Recall, nearer};
 use super::timing::stamp;
 
 /// Judges documents in order, so that of two near copies in flight exactly one is stored. The lookups of a batch in the
@@ -30,34 +30,28 @@ pub struct Deduplicator {
     pub sentiment_analyzer: Mailbox<Judged>,
 }
 
-/// One fresh document to look up.
-struct Query {
-    vector: Arc<[f32]>,
-    filter: VectorFilter,
-    /// The nearest of the vectors that were on their way to the index.
-    pending: Option<Neighbor>,
-}
+/// Neighbours asked of the index for each document: more than one, as some may have been judged anew meanwhile.
+const NEIGHBORS: usize = 8;
 
 impl Actor for Deduplicator {
     type Message = Embedded;
 
     async fn handle(&mut self, batch: Vec<Embedded>, ctx: &Context<Embedded>) -> Result<(), Fault> {
         let config = self.config.load_full();
-        let window_ms = i64::try_from(config.window_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
-        let mut nearest = self.nearest(self.queries(&batch, &config, window_ms)).await?.into_iter();
-        let mut accepted = PendingVectors::default();
+        // what is on its way is copied before the index is asked: what reaches the index meanwhile is found in either
+        let mut pending = self.recall.pending.lock().clone();
+        let mut indexed = self.indexed(&batch, &config).await?.into_iter();
         for message in batch {
             let Embedded { delivery, document, sighting, encoded, mut timings } = message;
+            let record = delivery.record();
             let sighting = match (sighting, &encoded) {
                 (Sighting::Fresh, Some(encoded)) => {
-                    let timestamp_ms = delivery.record().timestamp_ms;
-                    let within = accepted.nearest(&encoded.vector, span(timestamp_ms, window_ms), &document.id);
-                    let copied = nearest.next().flatten().into_iter().chain(within.filter(|_| config.cosine));
-                    let copied = copied.reduce(nearer).filter(|found| found.similarity >= config.cosine_threshold);
-                    if copied.is_none() {
-                        accepted.insert(&document.id, &encoded.vector, timestamp_ms);
-                    }
-                    self.judge(&document.id, &encoded.vector, delivery.record(), copied)
+                    let (id, vector) = (&document.id, &encoded.vector);
+                    let span = span(record.timestamp_ms, config.window_ms());
+                    let within = pending.nearest(vector, span, id).filter(|_| config.cosine);
+                    let before = indexed.next().into_iter().flatten().filter(|found| !pending.knows(&found.id));
+                    let nearest = before.chain(within).reduce(nearer);
+                    self.judge(id, record, nearest.filter(|found| found.similarity >= config.cosine_threshold))
                 }
                 (Sighting::Copy(mut copy), _) => {
                     // the copied document may have been judged a duplicate itself since it was fingerprinted
@@ -66,6 +60,11 @@ impl Actor for Deduplicator {
                 }
                 (other, _) => other,
             };
+            let vector = encoded.as_ref().map(|encoded| &encoded.vector).filter(|_| sighting == Sighting::Fresh);
+            if sighting != Sighting::Same {
+                pending.insert(&document.id, vector, record);
+                self.recall.pending.lock().insert(&document.id, vector, record);
+            }
             stamp(&mut timings, "dedup", &delivery);
             let judged = Judged { delivery, document, sighting, encoded, opinion: None, timings };
             ctx.send(&self.sentiment_analyzer, judged).await?;
@@ -76,53 +75,39 @@ impl Actor for Deduplicator {
 }
 
 impl Deduplicator {
-    /// What to look up, in the order of the batch. The vectors on their way are looked at first: one that moves to the
-    /// index meanwhile is found there.
-    fn queries(&self, batch: &[Embedded], config: &DedupConfig, window_ms: i64) -> Vec<Query> {
-        let pending = self.recall.pending.lock();
-        let fresh = batch.iter().filter(|message| config.cosine && message.sighting == Sighting::Fresh);
-        fresh
+    /// For each fresh document of the batch, in order, its nearest neighbours in the index.
+    async fn indexed(&self, batch: &[Embedded], config: &DedupConfig) -> Result<Vec<Vec<Neighbor>>, Fault> {
+        let fresh = batch.iter().filter(|message| message.sighting == Sighting::Fresh);
+        let queries: Vec<(Arc<[f32]>, VectorFilter)> = fresh
             .filter_map(|message| {
-                let vector = &message.encoded.as_ref()?.vector;
-                let id = &message.document.id;
-                let (since_ms, until_ms) = span(message.delivery.record().timestamp_ms, window_ms);
-                Some(Query {
-                    vector: Arc::clone(vector),
-                    filter: VectorFilter {
-                        since_ms: Some(since_ms),
-                        until_ms: Some(until_ms),
-                        except: Some(Arc::clone(id)),
-                        ..VectorFilter::default()
-                    },
-                    pending: pending.nearest(vector, (since_ms, until_ms), id),
-                })
+                let (since_ms, until_ms) = span(message.delivery.record().timestamp_ms, config.window_ms());
+                let filter = VectorFilter {
+                    since_ms: Some(since_ms),
+                    until_ms: Some(until_ms),
+                    except: Some(Arc::clone(&message.document.id)),
+                    ..VectorFilter::default()
+                };
+                Some((Arc::clone(&message.encoded.as_ref()?.vector), filter))
             })
-            .collect()
-    }
-
-    /// The nearest earlier document of each, in order.
-    async fn nearest(&self, queries: Vec<Query>) -> Result<Vec<Option<Neighbor>>, Fault> {
-        if queries.is_empty() {
-            return Ok(Vec::new());
+            .collect();
+        if queries.is_empty() || !config.cosine {
+            return Ok(vec![Vec::new(); queries.len()]);
         }
         let vectors = Arc::clone(&self.vectors);
-        let look_up = move |query: Query| {
+        let look_up = move |(vector, filter): (Arc<[f32]>, VectorFilter)| {
             let started = Instant::now();
-            let indexed = vectors.nearest(&query.vector, 1, &query.filter)?;
+            let found = vectors.nearest(&vector, NEIGHBORS, &filter);
             metrics::dedup_lookup(started.elapsed());
-            Ok(indexed.into_iter().chain(query.pending).reduce(nearer))
+            found
         };
         compute(move || queries.into_par_iter().map(look_up).collect::<Result<Vec<_>, StoreError>>())
             .await?
             .map_err(store_fault)
     }
 
-    /// A fresh document becomes visible to the next lookup.
-    fn judge(&self, id: &Arc<str>, vector: &Arc<[f32]>, record: &Record, copied: Option<Neighbor>) -> Sighting {
-        let Some(neighbor) = copied else {
-            self.recall.pending.lock().insert(id, vector, record.timestamp_ms);
-            return Sighting::Fresh;
-        };
+    /// The sighting of a fresh document whose nearest earlier one above the threshold is this.
+    fn judge(&self, id: &Arc<str>, record: &Record, copied: Option<Neighbor>) -> Sighting {
+        let Some(neighbor) = copied else { return Sighting::Fresh };
         self.recall.memory.lock().redirect(id, &record.position, &neighbor.id);
         Sighting::Copy(DuplicateOf {
             of: neighbor.id,

@@ -1,9 +1,12 @@
 //! Housekeeping: measures lag, saves the vector index, checks on the dependencies.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::kafka::log::LogError;
+use crate::messages::event::EventKind;
 use crate::supervisors::{Fault, ServiceContext};
 use crate::telemetry::metrics;
 
@@ -25,11 +28,18 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     let mut interval = tokio::time::interval(LOOK_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut looks: u32 = 0;
+    let mut log_is_away = false;
+    let mut restarts = HashMap::new();
     while !ctx.is_stopping() {
         ctx.protect(futures_util::future::select(std::pin::pin!(ctx.stopping()), std::pin::pin!(interval.tick())))
             .await;
         ctx.progress();
-        ctx.protect(measure_lag(&services)).await;
+        let measured = ctx.protect(measure_lag(&services)).await;
+        if let (Err(error), false) = (&measured, log_is_away) {
+            tracing::warn!(%error, "lag can't be measured");
+        }
+        log_is_away = measured.is_err();
+        tell_restarts(&services, &mut restarts);
         if looks.is_multiple_of(LOOKS_PER_CHECK) {
             ctx.protect(services.health.check(&services)).await;
         }
@@ -42,19 +52,33 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
 }
 
 /// Measures how far the documents topic is behind, for metrics and for [`Services::backlog`].
-pub async fn measure_lag(services: &Services) {
+///
+/// # Errors
+/// If the log does not answer; the last measure stays.
+pub async fn measure_lag(services: &Services) -> Result<u64, LogError> {
     let config = services.live.config.load_full();
     let topics = [config.kafka.topics.documents.clone()];
-    match services.log.lag(&config.kafka.group, &topics).await {
-        Ok(partitions) => {
-            let mut backlog = 0;
-            for partition in &partitions {
-                metrics::consumer_lag(&partition.topic, partition.partition, partition.records());
-                backlog += u64::try_from(partition.records()).unwrap_or(0);
-            }
-            services.backlog.store(backlog, Ordering::Relaxed);
+    let partitions = services.log.lag(&config.kafka.group, &topics).await?;
+    let mut backlog = 0;
+    for partition in &partitions {
+        metrics::consumer_lag(&partition.topic, partition.partition, partition.records());
+        backlog += u64::try_from(partition.records()).unwrap_or(0);
+    }
+    services.backlog.store(backlog, Ordering::Relaxed);
+    Ok(backlog)
+}
+
+/// Publishes an event for every actor restarted since the last look. `known` has the restarts told so far.
+fn tell_restarts(services: &Services, known: &mut HashMap<String, u64>) {
+    let Some(tree) = services.tree.get() else { return };
+    for child in tree.children() {
+        let total = child.restarts.total();
+        let told = known.insert(child.name.clone(), total).unwrap_or(0);
+        if total > told {
+            let exit = child.workers.iter().filter_map(|worker| worker.last_exit.as_ref()).next_back();
+            let reason = exit.map_or_else(String::new, |last| last.exit.reason.as_str().to_owned());
+            services.events.publish(EventKind::ActorRestarted { actor: child.name, reason, restarts: total });
         }
-        Err(error) => tracing::warn!(%error, "lag can't be measured"),
     }
 }
 

@@ -37,6 +37,9 @@ const EVENT_HISTORY: usize = 1000;
 /// Held while a daemon uses the data directory.
 const LOCK_FILE: &str = "tidemill.lock";
 
+/// Names the encoder whose vectors the data directory holds.
+const ENCODER_FILE: &str = "encoder";
+
 /// What could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -54,9 +57,23 @@ pub enum OpenError {
     /// The log.
     #[error("log: {0}")]
     Log(#[from] LogError),
+    /// The embedded log's file.
+    #[error("log: {0}")]
+    LogFile(#[from] crate::kafka::embedded::OpenError),
     /// A store.
     #[error("store: {0}")]
     Store(#[from] StoreError),
+    /// The stored vectors are another encoder's.
+    #[error(
+        "encoder.kind: the data directory holds vectors of {known}, which can't be compared with those of {wanted}; set \
+         the encoder back or start with an empty data directory and replay the log"
+    )]
+    Encoder {
+        /// The encoder the directory began with.
+        known: String,
+        /// The one configured now.
+        wanted: String,
+    },
     /// A model.
     #[error("{0}")]
     Model(#[from] ModelError),
@@ -69,8 +86,8 @@ impl OpenError {
         match self {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
-            Self::DataDir { .. } | Self::Socket(_) => true,
-            Self::Model(_) => false,
+            Self::DataDir { .. } | Self::Socket(_) | Self::LogFile(_) => true,
+            Self::Model(_) | Self::Encoder { .. } => false,
         }
     }
 }
@@ -133,6 +150,12 @@ fn lock_data_dir(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
+/// Whether a daemon uses the data directory now.
+#[must_use]
+pub fn is_held(path: &Path) -> bool {
+    File::open(path.join(LOCK_FILE)).is_ok_and(|file| file.try_lock_shared().is_err())
+}
+
 /// An encoder and the sentiment model that fits it.
 pub type Models = (Arc<dyn Encoder>, Arc<dyn SentimentModel>);
 
@@ -163,8 +186,7 @@ fn open_log(config: &Config) -> Result<OpenedLog, OpenError> {
     match config.log.backend {
         LogBackend::Embedded => {
             let path = config.daemon.data_dir.join(&config.log.file);
-            let log = EmbeddedLog::open(&path, &config.log)
-                .map_err(|error| OpenError::Log(LogError::Failed(error.to_string())))?;
+            let log = EmbeddedLog::open(&path, &config.log)?;
             let log = Arc::new(log);
             Ok((Arc::clone(&log) as Arc<dyn Log>, Some(log)))
         }
@@ -178,6 +200,7 @@ async fn open_vectors(
     encoder: &dyn Encoder,
     documents: &dyn DocumentStore,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
+    same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     let stored = documents.counts().await?.stored;
@@ -188,6 +211,18 @@ async fn open_vectors(
         Opened::Current => {}
     }
     Ok(Arc::new(index))
+}
+
+/// Vectors of different encoders can't be compared: a data directory stays with the one it began with.
+fn same_encoder(data_dir: &Path, model: &str) -> Result<(), OpenError> {
+    let file = data_dir.join(ENCODER_FILE);
+    let named = |error: std::io::Error| OpenError::DataDir { path: file.clone(), reason: error.to_string() };
+    match std::fs::read_to_string(&file) {
+        Ok(known) if known.trim() == model => Ok(()),
+        Ok(known) => Err(OpenError::Encoder { known: known.trim().to_owned(), wanted: model.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::fs::write(&file, model).map_err(named),
+        Err(error) => Err(named(error)),
+    }
 }
 
 async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &str) -> Result<(), OpenError> {
@@ -211,8 +246,10 @@ async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &
 /// Refills the duplicate memory with what the window still holds.
 async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall, OpenError> {
     let mut memory = DuplicateMemory::new(&config.dedup);
-    let window_ms = i64::try_from(config.dedup.window_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
-    let since_ms = Utc::now().timestamp_millis().saturating_sub(window_ms);
+    let counts = documents.counts().await?;
+    // windows count by the records' own time, so history counts too wherever the memory has room for all of it
+    let fits = counts.stored + counts.duplicates <= config.dedup.capacity as u64;
+    let since_ms = if fits { i64::MIN } else { Utc::now().timestamp_millis().saturating_sub(config.dedup.window_ms()) };
     documents.remember(since_ms, Box::new(|document| memory.remember(&document))).await?;
     Ok(Recall { memory: Arc::new(Mutex::new(memory)), pending: Arc::new(Mutex::new(PendingVectors::default())) })
 }

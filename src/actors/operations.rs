@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 
 use crate::config::reload::Trigger;
-use crate::messages::record::NewRecord;
+use crate::messages::record::{CORRELATION_HEADER, NewRecord};
 use crate::supervisors::ChildCommand;
 use crate::web::state::{InjectedFault, OperationError, Operations, Readiness, TopologyFormat};
 
@@ -104,11 +104,8 @@ impl Operations for DaemonOperations {
         self.services.backlog.load(Ordering::Relaxed)
     }
 
-    fn measure_backlog(&self) -> BoxFuture<'_, u64> {
-        Box::pin(async {
-            housekeeper::measure_lag(&self.services).await;
-            self.backlog()
-        })
+    fn measure_backlog(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(async { housekeeper::measure_lag(&self.services).await.ok() })
     }
 
     fn readiness(&self) -> Readiness {
@@ -129,6 +126,9 @@ impl Operations for DaemonOperations {
                 .filter(|(name, _)| name != REPLAY_HEADER)
                 .map(|(name, value)| (name, value.into()))
                 .collect();
+            if !headers.iter().any(|(name, _)| name == CORRELATION_HEADER) {
+                headers.push((CORRELATION_HEADER.to_owned(), Bytes::from(letter.correlation_id)));
+            }
             headers.push((REPLAY_HEADER.to_owned(), Bytes::from(id.to_owned())));
             let record = NewRecord {
                 topic: letter.topic,
@@ -141,6 +141,16 @@ impl Operations for DaemonOperations {
             self.services.log.append(vec![record]).await.map_err(|error| away(&error))?;
             self.services.documents.mark_replayed(id).await.map_err(|error| away(&error))
         })
+    }
+
+    fn cache_stats(&self) -> Option<Value> {
+        let memory = self.services.recall.memory.lock().len();
+        let pending = self.services.recall.pending.lock().len();
+        let capacity = self.services.live.dedup.load().capacity;
+        Some(json!({
+            "duplicate_memory": { "documents": memory, "capacity": capacity },
+            "pending_vectors": { "documents": pending },
+        }))
     }
 
     fn worker_status(&self) -> Option<Value> {

@@ -13,12 +13,11 @@ use crate::messages::event::{EventBus, EventKind};
 use crate::messages::record::{CORRELATION_HEADER, NewRecord};
 use crate::supervisors::{Actor, Context, Fault};
 use crate::telemetry::events::DocumentJudged;
-use crate::telemetry::metrics;
 
 use super::sql_writer::Verdict;
 
-/// Header of the W3C trace context, passed on as it came.
-const TRACE_HEADER: &str = "traceparent";
+/// Headers of the W3C trace context, passed on as they came.
+const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 /// Appends to the `analyses` topic.
 pub struct Publisher {
@@ -35,9 +34,7 @@ impl Actor for Publisher {
 
     async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
         let records = batch.iter().map(|verdict| self.record(verdict)).collect::<Result<Vec<_>, _>>()?;
-        let count = records.len() as u64;
         ctx.protect(self.log.append(records)).await.map_err(log_fault)?;
-        metrics::records_appended(&self.topic, count);
         for verdict in batch {
             let analysis = &verdict.analysis;
             verdict.judged.delivery.complete();
@@ -70,8 +67,16 @@ impl Publisher {
             CORRELATION_HEADER.to_owned(),
             Bytes::copy_from_slice(verdict.analysis.correlation_id.as_str().as_bytes()),
         )];
-        headers
-            .extend(verdict.judged.delivery.record().headers.iter().filter(|(name, _)| name == TRACE_HEADER).cloned());
+        headers.extend(
+            verdict
+                .judged
+                .delivery
+                .record()
+                .headers
+                .iter()
+                .filter(|(name, _)| TRACE_HEADERS.contains(&name.as_str()))
+                .cloned(),
+        );
         Ok(NewRecord {
             topic: Arc::clone(&self.topic),
             partition: None,

@@ -22,6 +22,8 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     let _stop_watching = stop.clone().drop_guard();
     let follower = actix_rt::spawn(watch(Arc::clone(&services.reloader), stop));
     let mut settings = services.reloader.subscribe();
+    // a change made while this was down counts too
+    apply(&services, &services.reloader.current());
     loop {
         let next = ctx
             .protect(async {
@@ -37,6 +39,7 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
         }
         let config = settings.borrow_and_update().clone();
         apply(&services, &config);
+        services.events.publish(EventKind::ConfigReloaded { outcome: "applied".to_owned() });
     }
 }
 
@@ -56,7 +59,6 @@ fn apply(services: &Services, config: &Config) {
             }
         }
     }
-    services.events.publish(EventKind::ConfigReloaded { outcome: "applied".to_owned() });
 }
 
 fn apply_actor(tree: &Tree, name: &str, actor: &ActorConfig) {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::messages::dead_letter::DeadLetter;
 use crate::messages::delivery::Delivery;
 use crate::messages::document::Document;
-use crate::messages::record::Position;
+use crate::messages::record::{Position, Record};
 use crate::stores::vectors::Neighbor;
 use crate::supervisors::{Death, Mailbox};
 use crate::text::near_duplicates::DuplicateMemory;
@@ -25,32 +25,59 @@ impl Recall {
     /// Forgets the document this record brought, which won't be stored, so that nothing becomes a duplicate of it.
     pub fn forget(&self, id: &str, origin: &Position) {
         self.memory.lock().forget(id, origin);
-        self.pending.lock().remove(id);
+        self.pending.lock().remove(id, origin);
     }
 }
 
-/// Vectors between the near-duplicate check and the index: bounded by what the mailboxes between them hold.
-#[derive(Default)]
+/// What was judged and has not reached the index yet: a vector, or word that an earlier one no longer counts. Bounded by
+/// what the mailboxes between the near-duplicate check and the vector writer hold.
+#[derive(Clone, Default)]
 pub struct PendingVectors {
     entries: Vec<PendingVector>,
 }
 
+#[derive(Clone)]
 struct PendingVector {
     id: Arc<str>,
-    vector: Arc<[f32]>,
+    /// `None` for a document that became a copy: what the index has of its earlier revision no longer counts.
+    vector: Option<Arc<[f32]>>,
+    origin: Position,
     timestamp_ms: i64,
 }
 
 impl PendingVectors {
-    /// Adds or replaces.
-    pub fn insert(&mut self, id: &Arc<str>, vector: &Arc<[f32]>, timestamp_ms: i64) {
-        self.remove(id);
-        self.entries.push(PendingVector { id: Arc::clone(id), vector: Arc::clone(vector), timestamp_ms });
+    /// Adds or replaces; without a vector, word that this document has none any more.
+    pub fn insert(&mut self, id: &Arc<str>, vector: Option<&Arc<[f32]>>, record: &Record) {
+        self.entries.retain(|entry| entry.id != *id);
+        self.entries.push(PendingVector {
+            id: Arc::clone(id),
+            vector: vector.cloned(),
+            origin: record.position.clone(),
+            timestamp_ms: record.timestamp_ms,
+        });
     }
 
-    /// Removes, if it is there.
-    pub fn remove(&mut self, id: &str) {
-        self.entries.retain(|entry| &*entry.id != id);
+    /// Removes what this record brought, if it is there.
+    pub fn remove(&mut self, id: &str, origin: &Position) {
+        self.entries.retain(|entry| &*entry.id != id || entry.origin != *origin);
+    }
+
+    /// Whether the index is behind on this document.
+    #[must_use]
+    pub fn knows(&self, id: &str) -> bool {
+        self.entries.iter().any(|entry| &*entry.id == id)
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The nearest by cosine within `since_ms..=until_ms`, never `except`; of equals the earliest, then by id.
@@ -59,10 +86,9 @@ impl PendingVectors {
         self.entries
             .iter()
             .filter(|entry| &*entry.id != except && (since_ms..=until_ms).contains(&entry.timestamp_ms))
-            .map(|entry| Neighbor {
-                id: Arc::clone(&entry.id),
-                similarity: entry.vector.iter().zip(vector).map(|(a, b)| a * b).sum(),
-                timestamp_ms: entry.timestamp_ms,
+            .filter_map(|entry| {
+                let similarity = entry.vector.as_ref()?.iter().zip(vector).map(|(a, b)| a * b).sum();
+                Some(Neighbor { id: Arc::clone(&entry.id), similarity, timestamp_ms: entry.timestamp_ms })
             })
             .reduce(nearer)
     }

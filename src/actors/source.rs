@@ -1,12 +1,13 @@
 //! The source: reads the log on a thread of its own and hands documents to the pipeline without ever waiting for it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::kafka::source::{Admission, SourceHandle};
-use crate::messages::code::Rejection;
+use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::dead_letter::DeadLetter;
 use crate::messages::delivery::Delivery;
 use crate::messages::pipeline::Intake;
@@ -62,7 +63,10 @@ fn admit(services: &Services, to: &Mailboxes, delivery: Delivery) -> Admission {
     let record = delivery.record();
     // limits on time count from the record's own time, so that a replay years later gives the same verdict
     let now = DateTime::from_timestamp_millis(record.timestamp_ms).unwrap_or_else(Utc::now);
-    match decode(&record.value, &services.live.documents.load(), now) {
+    let limits = services.live.documents.load();
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode(&record.value, &limits, now)))
+        .unwrap_or_else(|_| Err(Rejection::new(ErrorCode::Panicked, "decoding crashed on this record")));
+    match decoded {
         Ok(document) => match to.fingerprinter.try_send(Intake { delivery, document: Arc::new(document) }) {
             Ok(()) => Admission::Accepted,
             Err(TrySendError::Full(intake) | TrySendError::Closed(intake)) => Admission::Full(intake.delivery),

@@ -8,6 +8,7 @@ use chrono::Utc;
 use crate::messages::analysis::{Analysis, EmbeddingInfo, VerdictLabel};
 use crate::messages::pipeline::{Judged, Sighting};
 use crate::stores::documents::{DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
+use crate::stores::vectors::VectorIndex;
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::text::entities::symbols;
 use crate::text::fingerprint::content_hash;
@@ -29,6 +30,8 @@ pub struct Verdict {
 pub struct SqlWriter {
     /// The store.
     pub documents: Arc<dyn DocumentStore>,
+    /// The index, told before the verdicts are durable that it is about to fall behind them.
+    pub vectors: Arc<dyn VectorIndex>,
     /// Which encoder made the vectors.
     pub embedding: EmbeddingInfo,
     /// Outlives restarts.
@@ -53,6 +56,7 @@ impl Actor for SqlWriter {
         let outcomes = if rows.is_empty() {
             Vec::new()
         } else {
+            self.vectors.expect_changes().map_err(store_fault)?;
             ctx.protect(self.documents.write(rows)).await.map_err(store_fault)?
         };
         let stored = if repeated.is_empty() {
@@ -127,11 +131,19 @@ impl SqlWriter {
                     Some((analysis, WriteOutcome::Rerooted(root))) => {
                         Some(Arc::new(Analysis { duplicate_of: Some(root), ..(*analysis).clone() }))
                     }
+                    Some((_, WriteOutcome::AlreadyDead)) => {
+                        self.already_dead(&judged);
+                        ctx.done(1);
+                        continue;
+                    }
                     Some((_, WriteOutcome::OriginalMissing)) | None => None,
                 },
                 Sighting::Same => stored
                     .iter()
-                    .find(|earlier| earlier.document.id == judged.document.id)
+                    .find(|earlier| {
+                        earlier.document.id == judged.document.id
+                            && content_hash(&earlier.document) == content_hash(&judged.document)
+                    })
                     .map(|earlier| Arc::new(earlier.analysis.clone())),
             };
             match analysis {
@@ -150,11 +162,24 @@ impl SqlWriter {
         Ok(())
     }
 
+    /// The record was dead-lettered before, by a process that ended before it could commit: that verdict stands.
+    fn already_dead(&self, judged: &Judged) {
+        self.recall.forget(&judged.document.id, judged.delivery.position());
+        judged.delivery.complete();
+    }
+
     /// The document it copies ended in the dead letters after this one was judged: forget both and let the record go
     /// back to its source, which delivers it again as if it were the first.
     fn reconsider(&self, judged: Judged) {
-        if let Sighting::Copy(copy) = &judged.sighting {
-            self.recall.memory.lock().expel(&copy.of);
+        match &judged.sighting {
+            Sighting::Copy(copy) => {
+                self.recall.memory.lock().expel(&copy.of);
+                if let Err(error) = self.vectors.remove(&copy.of) {
+                    tracing::warn!(%error, document = %copy.of, "vector of a missing document stays in the index");
+                }
+            }
+            Sighting::Same => self.recall.memory.lock().expel(&judged.document.id),
+            Sighting::Fresh => {}
         }
         self.recall.forget(&judged.document.id, judged.delivery.position());
         tracing::info!(

@@ -145,27 +145,15 @@ impl Declaration<'_> {
                 documents: Arc::clone(&services.documents),
                 events: services.events.clone(),
             }))
-            .child(self.stage(("publisher", inboxes.publisher), &actors.publisher, &[], |services, _| Publisher {
-                log: Arc::clone(&services.log),
-                topic: Arc::clone(&services.analyses_topic),
-                events: services.events.clone(),
-            }))
-            .child(self.stage(
-                ("vector_writer", inboxes.vector_writer),
-                &actors.vector_writer,
-                &["publisher"],
-                |services, to| VectorWriter {
-                    vectors: Arc::clone(&services.vectors),
-                    recall: services.recall.clone(),
-                    publisher: to.publisher.clone(),
-                },
-            ))
+            .child(self.publisher(inboxes.publisher))
+            .child(self.vector_writer(inboxes.vector_writer))
             .child(self.stage(
                 ("sql_writer", inboxes.sql_writer),
                 &actors.sql_writer,
                 &["vector_writer"],
                 |services, to| SqlWriter {
                     documents: Arc::clone(&services.documents),
+                    vectors: Arc::clone(&services.vectors),
                     embedding: services.encoder.info().clone(),
                     recall: services.recall.clone(),
                     vector_writer: to.vector_writer.clone(),
@@ -203,6 +191,41 @@ impl Declaration<'_> {
             ))
     }
 
+    /// The verdict is durable when it comes here: one that can't be published is still the verdict, and is completed.
+    fn publisher(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
+        let make = |services: &Services, _: &Mailboxes| Publisher {
+            log: Arc::clone(&services.log),
+            topic: Arc::clone(&services.analyses_topic),
+            events: Arc::clone(&services.events),
+        };
+        let config = &self.config.actors.publisher;
+        self.actor("publisher", inbox, config, self.faulty("publisher", make)).on_dead(|verdict, death| {
+            abandoned(&verdict, &death);
+            verdict.judged.delivery.complete();
+            Box::pin(std::future::ready(()))
+        })
+    }
+
+    /// The verdict is durable when it comes here: one that can't be indexed goes on; the next start's index has it.
+    fn vector_writer(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
+        let make = |services: &Services, to: &Mailboxes| VectorWriter {
+            vectors: Arc::clone(&services.vectors),
+            recall: services.recall.clone(),
+            publisher: to.publisher.clone(),
+        };
+        let publisher = self.to.publisher.clone();
+        let config = &self.config.actors.vector_writer;
+        let child = self.actor("vector_writer", inbox, config, self.faulty("vector_writer", make));
+        child.sends_to(&["publisher"]).on_dead(move |verdict, death| {
+            abandoned(&verdict, &death);
+            let publisher = publisher.clone();
+            Box::pin(async move {
+                // when the publisher is closed the delivery is dropped, and with it goes back to its source
+                let _ = publisher.send(verdict).await;
+            })
+        })
+    }
+
     /// Where documents come from.
     fn intake(&self) -> SupervisorSpec {
         let to = self.to.clone();
@@ -236,7 +259,7 @@ impl Declaration<'_> {
         .workers(config.workers)
     }
 
-    /// A stage of the document path: what it gives up goes to the dead letters.
+    /// A stage before the verdict is durable: what it gives up goes to the dead letters.
     fn stage<A>(
         &self,
         (name, inbox): (&str, Inbox<A::Message>),
@@ -251,16 +274,7 @@ impl Declaration<'_> {
         let cell = Arc::clone(self.cell);
         let dead_letters = self.to.dead_letters.clone();
         let edges: Vec<&str> = sends_to.iter().copied().chain(["dead_letters"]).collect();
-        let faults = &self.config.faults;
-        let marker = (faults.enabled && faults.poison_stage == name && !faults.poison_marker.is_empty())
-            .then(|| Arc::<str>::from(faults.poison_marker.as_str()));
-        let delay = (faults.enabled && faults.delayed_stage == name).then(|| Duration::from_millis(faults.delay_ms));
-        let make = move |services: &Services, to: &Mailboxes| Faulty {
-            inner: make(services, to),
-            marker: marker.clone(),
-            delay,
-        };
-        self.actor(name, inbox, config, make).sends_to(&edges).on_dead(move |message: A::Message, death: Death| {
+        self.actor(name, inbox, config, self.faulty(name, make)).sends_to(&edges).on_dead(move |message, death| {
             let recall = cell.get().map(|services| services.recall.clone());
             let dead_letters = dead_letters.clone();
             Box::pin(async move {
@@ -269,6 +283,19 @@ impl Declaration<'_> {
                 }
             })
         })
+    }
+
+    /// The stage, with the faults that the configuration injects into it.
+    fn faulty<A>(
+        &self,
+        name: &str,
+        make: impl Fn(&Services, &Mailboxes) -> A + Send + Sync + 'static,
+    ) -> impl Fn(&Services, &Mailboxes) -> Faulty<A> + Send + Sync + 'static {
+        let faults = &self.config.faults;
+        let marker = (faults.enabled && faults.poison_stage == name && !faults.poison_marker.is_empty())
+            .then(|| Arc::<str>::from(faults.poison_marker.as_str()));
+        let delay = (faults.enabled && faults.delayed_stage == name).then(|| Duration::from_millis(faults.delay_ms));
+        move |services, to| Faulty { inner: make(services, to), marker: marker.clone(), delay }
     }
 
     /// A supervised future.
@@ -292,4 +319,16 @@ impl Declaration<'_> {
         .restart(RestartType::Permanent)
         .drain(SERVICE_DRAIN)
     }
+}
+
+/// A stage after the verdict gave it up.
+fn abandoned(verdict: &Verdict, death: &Death) {
+    tracing::error!(
+        document = %verdict.analysis.document_id,
+        correlation_id = %verdict.analysis.correlation_id,
+        stage = %death.stage,
+        code = %death.code,
+        error = %death.reason,
+        "verdict stands, but a later stage gave it up"
+    );
 }

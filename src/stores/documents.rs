@@ -61,6 +61,8 @@ pub enum WriteOutcome {
     Written,
     /// Written, but the document it names is itself a copy by now: the row names that one's original, which is this.
     Rerooted(Arc<str>),
+    /// The record ended in the dead letters before: nothing was written.
+    AlreadyDead,
     /// It is a duplicate of a document that is neither stored nor in this batch before it: nothing was written.
     OriginalMissing,
 }

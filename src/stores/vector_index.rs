@@ -224,6 +224,11 @@ impl VectorIndex for EmbeddedIndex {
         Ok(())
     }
 
+    fn expect_changes(&self) -> Result<(), StoreError> {
+        let _slots = self.shared.slots.write();
+        self.mark_changed()
+    }
+
     fn remove(&self, id: &str) -> Result<bool, StoreError> {
         let mut slots = self.shared.slots.write();
         if slots.slot_of(id).is_none() {
@@ -252,6 +257,9 @@ impl VectorIndex for EmbeddedIndex {
     }
 
     fn save(&self) -> Result<(), StoreError> {
+        if !self.marked.load(Ordering::Acquire) && self.path.exists() {
+            return Ok(()); // nothing changed since
+        }
         // The builder rests, readers go on, changes wait.
         let _building = self.shared.building.lock();
         let slots = self.shared.slots.read();

@@ -53,6 +53,14 @@ pub trait VectorIndex: Send + Sync {
     /// [`StoreError::Refused`] for a wrong dimension or values that are not finite.
     fn insert(&self, entry: VectorEntry) -> Result<(), StoreError>;
 
+    /// Tells that the store of documents is about to change: a file saved before must not look current any more.
+    ///
+    /// # Errors
+    /// If the file can't be marked.
+    fn expect_changes(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Removes; false if it was not there.
     ///
     /// # Errors

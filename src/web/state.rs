@@ -165,9 +165,9 @@ pub trait Operations: Send + Sync {
     /// Records accepted but not consumed yet, as last measured.
     fn backlog(&self) -> u64;
 
-    /// As [`Operations::backlog`], measured now.
-    fn measure_backlog(&self) -> BoxFuture<'_, u64> {
-        Box::pin(std::future::ready(self.backlog()))
+    /// As [`Operations::backlog`], measured now; `None` while the log does not answer.
+    fn measure_backlog(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(std::future::ready(Some(self.backlog())))
     }
 
     /// Whether the daemon can take and finish work, as of the last check.

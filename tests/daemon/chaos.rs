@@ -27,13 +27,14 @@ fn number(variable: &str, default: usize) -> usize {
 }
 
 fn settings(poison: &str) -> Vec<String> {
+    let stage = std::env::var("TIDEMILL_SOAK_POISON_STAGE").unwrap_or_else(|_| "embedder".to_owned());
     let encoder = std::env::var("TIDEMILL_SOAK_ENCODER").unwrap_or_else(|_| "hashing".to_owned());
     let stuck =
         ACTORS.iter().filter(|actor| **actor != "source").map(|actor| format!("actors.{actor}.stuck_after_seconds=1"));
     let others = vec![
         format!("encoder.kind={encoder}"),
         format!("faults.poison_marker={poison}"),
-        "faults.poison_stage=embedder".to_owned(),
+        format!("faults.poison_stage={stage}"),
         "supervision.max_restarts=1000".to_owned(),
         "supervision.heartbeat_ms=100".to_owned(),
         "supervision.backoff_max_ms=100".to_owned(),
@@ -42,8 +43,19 @@ fn settings(poison: &str) -> Vec<String> {
     stuck.chain(others).collect()
 }
 
+/// What became of a document.
+#[derive(Debug, Clone, PartialEq)]
+struct Verdict {
+    /// `stored`, `duplicate` or `dead`.
+    label: String,
+    /// What it copies.
+    of: Option<String>,
+    /// Sentiment of a stored document.
+    score: Option<f64>,
+}
+
 /// Posts a chunk until every document in it is acknowledged, through overload, faults and restarts.
-async fn post_until_acknowledged(daemon: &mut Daemon, chunk: &[Sample]) {
+async fn post_until_acknowledged(daemon: &mut Daemon, chunk: &[&Sample]) {
     let body = Value::Array(chunk.iter().map(|sample| sample.body.clone()).collect());
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     loop {
@@ -71,22 +83,24 @@ async fn inject(daemon: &Daemon, random: &mut fastrand::Rng) {
 }
 
 /// Verdict of every document: label, and what it copies.
-async fn verdicts(daemon: &Daemon) -> BTreeMap<String, (String, Option<String>)> {
+async fn verdicts(daemon: &Daemon) -> BTreeMap<String, Verdict> {
     let mut verdicts = BTreeMap::new();
     for item in daemon.all("/v1/documents").await {
         let analysis = &item["analysis"];
-        let verdict = (
-            analysis["verdict"].as_str().unwrap().to_owned(),
-            analysis["duplicate_of"].as_str().map(ToOwned::to_owned),
-        );
+        let verdict = Verdict {
+            label: analysis["verdict"].as_str().unwrap().to_owned(),
+            of: analysis["duplicate_of"].as_str().map(ToOwned::to_owned),
+            score: analysis["sentiment"]["score"].as_f64(),
+        };
         let twice = verdicts.insert(item["id"].as_str().unwrap().to_owned(), verdict);
         assert!(twice.is_none(), "{} has two verdicts", item["id"]);
     }
     for letter in daemon.all("/v1/dead-letters").await {
         let id = letter["document_id"].as_str().expect("poison could be decoded").to_owned();
         // the same document sent twice by a client that saw no answer is two records, and two dead letters
-        let earlier = verdicts.insert(id.clone(), ("dead".to_owned(), None));
-        assert!(earlier.is_none_or(|(label, _)| label == "dead"), "{id} is dead and alive");
+        let dead = Verdict { label: "dead".to_owned(), of: None, score: None };
+        let earlier = verdicts.insert(id.clone(), dead);
+        assert!(earlier.is_none_or(|earlier| earlier.label == "dead"), "{id} is dead and alive");
     }
     verdicts
 }
@@ -95,13 +109,13 @@ async fn drained(daemon: &Daemon) {
     daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"].as_u64() == Some(0)).await;
 }
 
-fn check(samples: &[Sample], verdicts: &BTreeMap<String, (String, Option<String>)>) {
+fn check(samples: &[Sample], verdicts: &BTreeMap<String, Verdict>) {
     assert_eq!(verdicts.len(), samples.len(), "every acknowledged document has exactly one verdict");
     for Sample { id, expected, .. } in samples {
-        let (label, of) = &verdicts[id];
-        let found = match label.as_str() {
+        let verdict = &verdicts[id];
+        let found = match verdict.label.as_str() {
             "stored" => Expected::Stored,
-            "duplicate" => Expected::DuplicateOf(of.clone().unwrap()),
+            "duplicate" => Expected::DuplicateOf(verdict.of.clone().unwrap()),
             _ => Expected::Dead,
         };
         assert_eq!(&found, expected, "verdict of {id}");
@@ -122,7 +136,10 @@ async fn verdicts_equal_acknowledged_documents_through_panics_hangs_and_kills() 
     let mut daemon = Daemon::start(&directory.path().join("first"), &settings).await;
     let mut killed = 0;
     for (index, chunk) in samples.chunks(CHUNK).enumerate() {
-        post_until_acknowledged(&mut daemon, chunk).await;
+        // every chunk carries an earlier document once more, as a sender does that saw no answer
+        let again = &samples[random.usize(..=index * CHUNK)];
+        let chunk: Vec<&Sample> = chunk.iter().chain([again]).collect();
+        post_until_acknowledged(&mut daemon, &chunk).await;
         if random.u8(..3) == 0 {
             inject(&daemon, &mut random).await;
         }
@@ -145,7 +162,7 @@ async fn verdicts_equal_acknowledged_documents_through_panics_hangs_and_kills() 
 async fn replay_gives_the_same_verdicts(
     directory: &std::path::Path,
     settings: &[&str],
-    first: &BTreeMap<String, (String, Option<String>)>,
+    first: &BTreeMap<String, Verdict>,
 ) {
     let (old, new) = (directory.join("first"), directory.join("second"));
     std::fs::create_dir_all(&new).unwrap();
@@ -158,5 +175,12 @@ async fn replay_gives_the_same_verdicts(
     let settings: Vec<&str> = settings.iter().copied().chain(["kafka.group=replay"]).collect();
     let daemon = Daemon::start(&new, &settings).await;
     drained(&daemon).await;
-    assert_eq!(&verdicts(&daemon).await, first, "a replay into empty stores gives the same verdicts");
+    let second = verdicts(&daemon).await;
+    assert_eq!(second.len(), first.len());
+    for (id, verdict) in first {
+        let again = &second[id];
+        assert_eq!((&again.label, &again.of), (&verdict.label, &verdict.of), "a replay gives {id} the same verdict");
+        let scores = [again.score, verdict.score].map(Option::unwrap_or_default);
+        assert!((scores[0] - scores[1]).abs() <= 1e-6, "a replay gives {id} the same score: {scores:?}");
+    }
 }

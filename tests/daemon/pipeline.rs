@@ -84,6 +84,7 @@ async fn copies_are_duplicates_of_the_first_and_say_why() {
     assert!(exact["sentiment"].is_null(), "a duplicate carries no sentiment of its own");
     let near = verdict(&daemon, "near").await["analysis"].clone();
     assert_eq!(near["duplicate_of"], "original", "{near}");
+    assert!(near["rule"] == "minhash" || near["rule"] == "cosine", "{near}");
     assert!(near["similarity"].as_f64().unwrap() >= 0.7, "{near}");
     assert_eq!(verdict(&daemon, "original").await["analysis"]["verdict"], "stored", "never a duplicate of itself");
     daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
@@ -183,4 +184,76 @@ async fn poison_is_dead_lettered_alone_and_replayed_once_it_can_pass() {
     let (status, answer) = daemon.post(&format!("/v1/dead-letters/{id}/replay"), &json!({})).await;
     assert!(status < 300, "{answer}");
     assert_eq!(verdict(&daemon, "d4").await["analysis"]["verdict"], "stored");
+}
+
+/// With the cheaper rules off, near copies in one batch and in flight meet only in the near-duplicate check by meaning.
+#[tokio::test]
+async fn of_near_copies_in_one_batch_exactly_one_is_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = ["encoder.kind=hashing", "dedup.exact=false", "dedup.minhash=false"];
+    let daemon = Daemon::start(directory.path(), &settings).await;
+    let copies: Vec<_> = (0..30)
+        .map(|index| json!({"id": format!("copy-{index:02}"), "source": "news", "text": format!("{HEADLINE}{}", "!".repeat(index))}))
+        .collect();
+    let (status, answer) = daemon.post("/v1/documents", &json!(copies)).await;
+    assert_eq!(status, 202, "{answer}");
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
+    for item in daemon.all("/v1/documents").await {
+        let analysis = &item["analysis"];
+        if item["id"] == "copy-00" {
+            assert_eq!(analysis["verdict"], "stored", "{analysis}");
+        } else {
+            assert_eq!(
+                (&analysis["rule"], &analysis["duplicate_of"]),
+                (&json!("cosine"), &json!("copy-00")),
+                "{analysis}"
+            );
+        }
+    }
+}
+
+/// A revision takes its document's place: what resembled only the old text is no copy of it any more.
+#[tokio::test]
+async fn a_revision_replaces_its_document_in_search_and_in_the_duplicate_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start(&directory).await;
+    let other = "Copper miners in the far south report weaker output this spring and close two of their older shafts";
+    let bodies = [("other", other), ("revised", HEADLINE), ("revised", other), ("like-the-old", HEADLINE)];
+    for (id, text) in bodies {
+        let (status, answer) = daemon.post("/v1/documents", &json!({"id": id, "source": "news", "text": text})).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
+    let revised = verdict(&daemon, "revised").await;
+    assert_eq!(revised["analysis"]["duplicate_of"], "other", "{revised}");
+    let like = verdict(&daemon, "like-the-old").await;
+    assert_eq!(like["analysis"]["verdict"], "stored", "{like}");
+}
+
+/// After the verdict is durable a stage that can't go on must not make it dead as well.
+#[tokio::test]
+async fn a_stage_after_the_verdict_never_makes_it_dead() {
+    for stage in ["vector_writer", "publisher"] {
+        let directory = tempfile::tempdir().unwrap();
+        let poison_stage = format!("faults.poison_stage={stage}");
+        let settings = ["encoder.kind=hashing", "faults.poison_marker=POISON-PILL", &poison_stage];
+        let daemon = Daemon::start(directory.path(), &settings).await;
+        let body = json!({"id": "late", "source": "news", "text": format!("POISON-PILL {HEADLINE}")});
+        daemon.post("/v1/documents", &body).await;
+        daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
+        assert_eq!(verdict(&daemon, "late").await["analysis"]["verdict"], "stored", "{stage}");
+        assert!(daemon.all("/v1/dead-letters").await.is_empty(), "{stage}");
+    }
+}
+
+#[tokio::test]
+async fn another_encoder_on_the_same_data_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = start(&directory).await;
+    assert!(daemon.stop().await.success());
+    drop(daemon);
+    std::fs::write(directory.path().join("encoder"), "some-other-model").unwrap();
+    let (status, log) = Daemon::fails_to_start(directory.path(), LEXICAL);
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("some-other-model"), "{log}");
 }

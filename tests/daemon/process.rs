@@ -41,6 +41,13 @@ impl Daemon {
         daemon
     }
 
+    /// Starts it where it can't run; its exit status and log.
+    pub fn fails_to_start(directory: &Path, settings: &[&str]) -> (ExitStatus, String) {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let status = Self::spawn(directory, &settings).wait().unwrap();
+        (status, std::fs::read_to_string(directory.join("daemon.log")).unwrap())
+    }
+
     fn spawn(directory: &Path, settings: &[String]) -> Child {
         std::fs::create_dir_all(directory).unwrap();
         let _ = std::fs::remove_file(directory.join("endpoints.json"));

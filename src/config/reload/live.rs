@@ -17,6 +17,7 @@ const LIVE: &[&str] = &[
     "actors.*.attempts",
     "actors.*.stuck_after_seconds",
     "actors.*.drain_seconds",
+    "actors.*.unavailable_limit_seconds",
     "actors.*.backoff_min_ms",
     "actors.*.backoff_max_ms",
 ];

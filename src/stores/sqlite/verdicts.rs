@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::messages::analysis::{Analysis, SentimentLabel, VerdictLabel};
+use crate::messages::dead_letter::StoredDeadLetter;
 use crate::messages::pipeline::DuplicateRule;
 use crate::stores::documents::{VerdictRow, WriteOutcome};
 
@@ -17,6 +18,11 @@ pub(super) fn write(connection: &Connection, rows: &[VerdictRow]) -> rusqlite::R
 }
 
 fn write_row(connection: &Connection, row: &VerdictRow) -> rusqlite::Result<WriteOutcome> {
+    let origin = &row.analysis.origin;
+    let dead = StoredDeadLetter::id_of(&origin.topic, origin.partition, origin.offset);
+    if connection.prepare_cached("SELECT 1 FROM logging_dead_letters WHERE id = ?1")?.exists([&*dead])? {
+        return Ok(WriteOutcome::AlreadyDead);
+    }
     let Some(named) = &row.analysis.duplicate_of else {
         upsert(connection, row, &row.analysis)?;
         return Ok(WriteOutcome::Written);

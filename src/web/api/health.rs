@@ -18,7 +18,8 @@ const COUNTS_TIMEOUT: Duration = Duration::from_millis(500);
 /// `GET /health`: 200 when ready, else 503; both with the whole state.
 pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Value>) {
     let readiness = app.api.operations.readiness();
-    let backlog = app.api.operations.measure_backlog().await;
+    let measured = tokio::time::timeout(COUNTS_TIMEOUT, app.api.operations.measure_backlog()).await;
+    let backlog = measured.ok().flatten();
     let counts = tokio::time::timeout(COUNTS_TIMEOUT, app.api.documents.counts()).await.ok().and_then(Result::ok);
     let status = match (readiness.stopping, readiness.ready) {
         (true, _) => "stopping",

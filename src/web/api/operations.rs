@@ -13,7 +13,7 @@ use crate::web::app::AppState;
 use crate::web::error::{ApiError, ApiResult};
 use crate::web::parameters::{Id, Parameters, invalid};
 use crate::web::routes::{HISTORY_PARAMETERS, TOPOLOGY_PARAMETERS};
-use crate::web::state::{OperationError, TopologyFormat};
+use crate::web::state::TopologyFormat;
 
 const DEFAULT_HISTORY: usize = 100;
 const MAX_HISTORY: usize = 10_000;
@@ -45,11 +45,9 @@ pub(crate) async fn restart(State(app): State<AppState>, Id(name): Id) -> ApiRes
 /// `POST /v1/config/reload`
 pub(crate) async fn reload(State(app): State<AppState>) -> ApiResult<Json<Value>> {
     let result = app.api.operations.reload().await;
-    let outcome = match &result {
-        Ok(_) => "applied",
-        Err(OperationError::NotFound(_) | OperationError::Refused(_) | OperationError::Unavailable(_)) => "refused",
-    };
-    app.api.events.publish(EventKind::ConfigReloaded { outcome: outcome.to_owned() });
+    if result.is_err() {
+        app.api.events.publish(EventKind::ConfigReloaded { outcome: "refused".to_owned() });
+    }
     Ok(Json(result?))
 }
 
