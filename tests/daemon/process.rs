@@ -139,7 +139,8 @@ impl Daemon {
 
     /// POST of JSON; `None` when the connection broke.
     pub async fn try_post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
-        let answer = self.client.post(format!("{}{path}", self.url)).json(body).send().await.ok()?;
+        let sent = self.client.post(format!("{}{path}", self.url)).json(body).send().await;
+        let answer = sent.inspect_err(|error| eprintln!("no answer from {path}: {error:?}")).ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.json().await.ok()?))
     }
