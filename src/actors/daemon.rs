@@ -67,7 +67,7 @@ pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result
         let (spec, _) = declare(&config, &cell);
         let services = open(&config, Live::new(&config), reloader, log_level).await?;
         let operations = Arc::new(DaemonOperations::new(services.clone(), recorder));
-        let _ = services.operations.set(operations);
+        *services.operations.lock() = Some(operations);
         let _ = cell.set(services.clone());
         let tree = crate::supervisors::start(spec, config.supervision.options())
             .await
@@ -78,6 +78,7 @@ pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result
             actix_rt::spawn(super::sample::feed(services.clone()));
         }
         let end = until_end(&tree, &services).await;
+        services.operations.lock().take();
         let _ = std::fs::remove_file(config.daemon.data_dir.join(ENDPOINTS_FILE));
         end
     })

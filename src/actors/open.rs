@@ -20,7 +20,7 @@ use crate::models::hashing::HashingEncoder;
 use crate::models::minilm::MiniLm;
 use crate::models::sentiment::{self, LocalSentiment};
 use crate::models::{Encoder, ModelError, SentimentModel};
-use crate::stores::documents::{DocumentStore, RememberedDocument, StoreError};
+use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, Rebuilt};
 use crate::stores::vectors::VectorIndex;
@@ -55,14 +55,25 @@ pub enum OpenError {
     #[error("{0}")]
     Socket(String),
     /// The log.
-    #[error("log: {0}")]
+    #[error(transparent)]
     Log(#[from] LogError),
     /// The embedded log's file.
-    #[error("log: {0}")]
+    #[error(transparent)]
     LogFile(#[from] crate::kafka::embedded::OpenError),
     /// A store.
-    #[error("store: {0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store is gone, and the log is not.
+    #[error(
+        "the store {path} is empty, but {consumed} records of the log were consumed into it: restore it, or set \
+         kafka.group to a new name to read the log again from its beginning"
+    )]
+    StoreLost {
+        /// The store's file.
+        path: PathBuf,
+        /// Records the log says were consumed.
+        consumed: i64,
+    },
     /// The stored vectors are another encoder's.
     #[error(
         "encoder.kind: the data directory holds vectors of {known}, which can't be compared with those of {wanted}; set \
@@ -75,19 +86,28 @@ pub enum OpenError {
         wanted: String,
     },
     /// A model.
-    #[error("{0}")]
+    #[error(transparent)]
     Model(#[from] ModelError),
 }
 
 impl OpenError {
+    /// Whether a setting has to change before a start can succeed.
+    #[must_use]
+    pub fn is_setting(&self) -> bool {
+        match self {
+            Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => true,
+            Self::Log(_) | Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
+        }
+    }
+
     /// Whether the same start may succeed later, without a change of settings.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
-            Self::DataDir { .. } | Self::Socket(_) | Self::LogFile(_) => true,
-            Self::Model(_) | Self::Encoder { .. } => false,
+            Self::DataDir { .. } | Self::Socket(_) => true,
+            Self::LogFile(_) | Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => false,
         }
     }
 }
@@ -108,6 +128,7 @@ pub async fn open(
     let (log, log_faults) = open_log(config)?;
     log.ensure_topics(&config.kafka.topics.all()).await?;
     let documents = open_documents(config)?;
+    store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
     let recall = recall(config, &*documents).await?;
     let topics = &config.kafka.topics;
@@ -192,6 +213,20 @@ fn open_log(config: &Config) -> Result<OpenedLog, OpenError> {
         }
         LogBackend::Kafka => Ok((Arc::new(KafkaLog::new(&config.kafka, &config.log)?), None)),
     }
+}
+
+/// An empty store beside a consumed log means that its file was lost: going on would hide the loss.
+async fn store_is_not_lost(config: &Config, log: &dyn Log, documents: &dyn DocumentStore) -> Result<(), OpenError> {
+    if documents.counts().await? != StoreCounts::default() || config.log.backend != LogBackend::Embedded {
+        return Ok(());
+    }
+    let topics = [config.kafka.topics.documents.clone()];
+    let consumed = log.lag(&config.kafka.group, &topics).await?.iter().map(|partition| partition.committed).sum();
+    if consumed > 0 {
+        let path = config.daemon.data_dir.join(&config.store.sqlite_path);
+        return Err(OpenError::StoreLost { path, consumed });
+    }
+    Ok(())
 }
 
 /// Opens the index, and rebuilds it from the store where its file is lost, torn or behind.

@@ -13,11 +13,21 @@ use super::services::Services;
 const FEED: &str = include_str!("../../assets/sample_feed.ndjson");
 /// Records appended at once.
 const CHUNK: usize = 20;
+/// How often, and how many times, is looked whether the feed is processed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const PATIENCE_LOOKS: u32 = 480;
 /// How often a chunk is tried while the log is away.
 const ATTEMPTS: u32 = 50;
 
-/// Appends the feed. Feeding it again gives the same ids, so nothing is stored twice.
+/// Appends the feed to an empty log and says when all of it has its verdict.
 pub async fn feed(services: Services) {
+    let topics = [services.documents_topic.to_string()];
+    let group = services.live.config.load().kafka.group.clone();
+    match services.log.lag(&group, &topics).await {
+        Ok(partitions) if partitions.iter().all(|partition| partition.end == 0) => {}
+        Ok(_) => return tracing::info!("the log has records already, the sample is not fed again"),
+        Err(error) => return tracing::warn!(%error, "sample feed can't be appended"),
+    }
     let records: Vec<NewRecord> = FEED
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -37,6 +47,12 @@ pub async fn feed(services: Services) {
         }
     }
     tracing::info!(records = count, "sample feed is in the log");
+    for _ in 0..PATIENCE_LOOKS {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if services.log.lag(&group, &topics).await.is_ok_and(|lag| lag.iter().all(|one| one.records() == 0)) {
+            return announce(&services);
+        }
+    }
 }
 
 async fn append(services: &Services, chunk: &[NewRecord]) -> bool {
@@ -56,4 +72,11 @@ async fn append(services: &Services, chunk: &[NewRecord]) -> bool {
     }
     tracing::warn!("sample feed given up, the log is away");
     false
+}
+
+/// Once more where to look, below the warnings of the feed's bad records.
+fn announce(services: &Services) {
+    if let Ok(address) = services.sockets.http_address() {
+        tracing::info!(console = %format!("http://{address}/"), "sample feed is processed, have a look");
+    }
 }

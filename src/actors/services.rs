@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::config::dedup::DedupConfig;
@@ -97,8 +98,8 @@ pub struct Services {
     pub tree: Arc<OnceLock<Tree>>,
     /// Set when the daemon begins to drain.
     pub stopping: Arc<AtomicBool>,
-    /// The daemon as the API sees it, set before the tree starts.
-    pub operations: Arc<OnceLock<Arc<dyn Operations>>>,
+    /// The daemon as the API sees it, set before the tree starts and taken back at the end, so that the stores close.
+    pub operations: Arc<Mutex<Option<Arc<dyn Operations>>>>,
     /// Sockets bound before the tree starts, so that a taken port is an error at once.
     pub sockets: Arc<Sockets>,
     /// Held for as long as anybody uses the data directory.

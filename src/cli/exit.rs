@@ -25,6 +25,11 @@ pub enum Exit {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// A setting names what can't be used, such as a model that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingError(pub String);
+
 /// A service the command needs does not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -46,7 +51,7 @@ impl Exit {
     /// The exit that fits an error. A reader that went away (`| head`) is no error.
     #[must_use]
     pub fn of_error(error: &anyhow::Error) -> Self {
-        if error.downcast_ref::<ConfigError>().is_some() {
+        if error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<SettingError>().is_some() {
             return Self::Config;
         }
         if error.downcast_ref::<UsageError>().is_some() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::exit::{Exit, UnavailableError};
+use super::exit::{Exit, SettingError, UnavailableError};
 use crate::actors::daemon::{self, DaemonError};
 use crate::actors::open::models;
 use crate::actors::{check, sentiment_analyzer};
@@ -53,6 +53,7 @@ pub enum TopologyFormat {
 pub fn run(options: RunOptions) -> anyhow::Result<Exit> {
     match daemon::run(options.reloader, options.log_level, options.sample) {
         Ok(()) => Ok(Exit::Done),
+        Err(DaemonError::Open(error)) if error.is_setting() => Err(SettingError(error.to_string()).into()),
         Err(DaemonError::Open(error)) if error.is_unavailable() => Err(UnavailableError(error.to_string()).into()),
         Err(error) => Err(error.into()),
     }

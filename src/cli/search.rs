@@ -15,7 +15,7 @@ pub struct Search {
     /// What to look for.
     text: String,
     /// How many documents at most.
-    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=200))]
     k: u16,
     /// Only documents of this source.
     #[arg(long)]

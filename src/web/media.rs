@@ -1,7 +1,7 @@
 //! Content types of bodies with documents.
 
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, ORIGIN};
 
 use super::error::{ApiError, ApiResult};
 use crate::messages::code::ErrorCode;
@@ -40,6 +40,8 @@ impl BodyKind {
             | "application/x-jsonlines"
             | "application/json-lines" => Ok(Self::Lines),
             other if other.starts_with("application/") && other.ends_with("+json") => Ok(Self::Json),
+            // what `curl -d` says unasked; a form in a browser is told by the headers only browsers send
+            "application/x-www-form-urlencoded" if !from_browser(headers) => Ok(Self::Unsaid),
             other => {
                 let message =
                     format!("content type {other:?} is not taken; send application/json or application/x-ndjson");
@@ -47,6 +49,10 @@ impl BodyKind {
             }
         }
     }
+}
+
+fn from_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
 #[cfg(test)]
@@ -66,7 +72,8 @@ mod tests {
         assert_eq!(kind_of("application/x-ndjson"), Some(BodyKind::Lines));
         assert_eq!(kind_of("application/vnd.news+json"), Some(BodyKind::Json));
         assert_eq!(kind_of("application/json; charset=latin1"), None);
-        assert_eq!(kind_of("application/x-www-form-urlencoded"), None);
+        assert_eq!(kind_of("application/x-www-form-urlencoded"), Some(BodyKind::Unsaid), "curl -d");
+        assert_eq!(kind_of("multipart/form-data"), None);
         assert_eq!(BodyKind::of(&HeaderMap::new()).ok(), Some(BodyKind::Unsaid));
     }
 }

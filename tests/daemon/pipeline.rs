@@ -254,6 +254,6 @@ async fn another_encoder_on_the_same_data_is_refused() {
     drop(daemon);
     std::fs::write(directory.path().join("encoder"), "some-other-model").unwrap();
     let (status, log) = Daemon::fails_to_start(directory.path(), LEXICAL);
-    assert_eq!(status.code(), Some(1), "{log}");
+    assert_eq!(status.code(), Some(78), "{log}");
     assert!(log.contains("some-other-model"), "{log}");
 }

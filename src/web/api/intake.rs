@@ -15,6 +15,7 @@ use crate::kafka::log::LogError;
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::correlation::{CorrelationId, MAX_CORRELATION_BYTES};
 use crate::messages::record::{CORRELATION_HEADER, Header, NewRecord};
+use crate::telemetry::metrics;
 use crate::web::app::{App, AppState};
 use crate::web::body::{self, Received};
 use crate::web::error::{ApiError, ApiResult};
@@ -81,17 +82,21 @@ pub(crate) async fn post(
 ) -> ApiResult<Response> {
     let kind = BodyKind::of(&headers)?;
     let _place = app.admit()?;
-    refuse_over_backlog(&app)?;
+    refuse_over_backlog(&app).await?;
     let received = body::read(&app, &headers, body).await?;
     let (checked, mut receipt) = check(&app, &received, kind, correlation_id).await?;
     append(&app, checked, &trace_headers(&headers), &mut receipt).await;
     answer(receipt)
 }
 
-fn refuse_over_backlog(app: &App) -> ApiResult<()> {
+async fn refuse_over_backlog(app: &App) -> ApiResult<()> {
     let limit = app.api.http.max_backlog_records;
-    let backlog = app.api.operations.backlog();
-    if limit > 0 && backlog >= limit {
+    if limit == 0 {
+        return Ok(());
+    }
+    let backlog = app.api.operations.measure_backlog().await.unwrap_or_else(|| app.api.operations.backlog());
+    if backlog >= limit {
+        metrics::intake_refused("http", ErrorCode::Overloaded.as_str());
         return Err(
             app.overloaded(format!("{backlog} records wait to be processed (http.max_backlog_records is {limit})"))
         );
