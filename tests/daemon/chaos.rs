@@ -29,8 +29,10 @@ fn number(variable: &str, default: usize) -> usize {
 fn settings(poison: &str) -> Vec<String> {
     let stage = std::env::var("TIDEMILL_SOAK_POISON_STAGE").unwrap_or_else(|_| "embedder".to_owned());
     let encoder = std::env::var("TIDEMILL_SOAK_ENCODER").unwrap_or_else(|_| "hashing".to_owned());
-    let stuck =
-        ACTORS.iter().filter(|actor| **actor != "source").map(|actor| format!("actors.{actor}.stuck_after_seconds=1"));
+    let actors = ACTORS.iter().filter(|actor| **actor != "source");
+    let stuck = actors.flat_map(|actor| {
+        [format!("actors.{actor}.stuck_after_seconds=1"), format!("actors.{actor}.backoff_max_ms=50")]
+    });
     let others = vec![
         format!("encoder.kind={encoder}"),
         format!("faults.poison_marker={poison}"),
@@ -105,10 +107,6 @@ async fn verdicts(daemon: &Daemon) -> BTreeMap<String, Verdict> {
     verdicts
 }
 
-async fn drained(daemon: &Daemon) {
-    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"].as_u64() == Some(0)).await;
-}
-
 fn check(samples: &[Sample], verdicts: &BTreeMap<String, Verdict>) {
     assert_eq!(verdicts.len(), samples.len(), "every acknowledged document has exactly one verdict");
     for Sample { id, expected, .. } in samples {
@@ -149,7 +147,7 @@ async fn verdicts_equal_acknowledged_documents_through_panics_hangs_and_kills() 
         }
     }
     assert_eq!(killed, kills.min(chunks - 1), "the process was killed as often as asked");
-    drained(&daemon).await;
+    daemon.drained().await;
     let first = verdicts(&daemon).await;
     check(&samples, &first);
     println!("{documents} documents, {kills} kills: {} verdicts", first.len());
@@ -174,7 +172,7 @@ async fn replay_gives_the_same_verdicts(
     }
     let settings: Vec<&str> = settings.iter().copied().chain(["kafka.group=replay"]).collect();
     let daemon = Daemon::start(&new, &settings).await;
-    drained(&daemon).await;
+    daemon.drained().await;
     let second = verdicts(&daemon).await;
     assert_eq!(second.len(), first.len());
     for (id, verdict) in first {

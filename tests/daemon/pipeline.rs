@@ -87,7 +87,7 @@ async fn copies_are_duplicates_of_the_first_and_say_why() {
     assert!(near["rule"] == "minhash" || near["rule"] == "cosine", "{near}");
     assert!(near["similarity"].as_f64().unwrap() >= 0.7, "{near}");
     assert_eq!(verdict(&daemon, "original").await["analysis"]["verdict"], "stored", "never a duplicate of itself");
-    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
+    daemon.drained().await;
     assert_eq!(daemon.all("/v1/documents").await.len(), 4);
 }
 
@@ -174,7 +174,7 @@ async fn poison_is_dead_lettered_alone_and_replayed_once_it_can_pass() {
         .await;
     assert_eq!(letters["items"][0]["document_id"], "d4");
     assert_eq!(letters["items"][0]["stage"], "sentiment_analyzer");
-    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
+    daemon.drained().await;
     assert_eq!(daemon.all("/v1/documents").await.len(), 9, "the rest of its batch goes on");
     assert!(daemon.stop().await.success());
     drop(daemon);
@@ -197,7 +197,7 @@ async fn of_near_copies_in_one_batch_exactly_one_is_stored() {
         .collect();
     let (status, answer) = daemon.post("/v1/documents", &json!(copies)).await;
     assert_eq!(status, 202, "{answer}");
-    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
+    daemon.drained().await;
     for item in daemon.all("/v1/documents").await {
         let analysis = &item["analysis"];
         if item["id"] == "copy-00" {
@@ -223,7 +223,7 @@ async fn a_revision_replaces_its_document_in_search_and_in_the_duplicate_check()
         let (status, answer) = daemon.post("/v1/documents", &json!({"id": id, "source": "news", "text": text})).await;
         assert_eq!(status, 202, "{answer}");
     }
-    daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
+    daemon.drained().await;
     let revised = verdict(&daemon, "revised").await;
     assert_eq!(revised["analysis"]["duplicate_of"], "other", "{revised}");
     let like = verdict(&daemon, "like-the-old").await;
@@ -240,7 +240,7 @@ async fn a_stage_after_the_verdict_never_makes_it_dead() {
         let daemon = Daemon::start(directory.path(), &settings).await;
         let body = json!({"id": "late", "source": "news", "text": format!("POISON-PILL {HEADLINE}")});
         daemon.post("/v1/documents", &body).await;
-        daemon.wait_for("/health", "backlog to be consumed", |health| health["backlog_records"] == 0).await;
+        daemon.drained().await;
         assert_eq!(verdict(&daemon, "late").await["analysis"]["verdict"], "stored", "{stage}");
         assert!(daemon.all("/v1/dead-letters").await.is_empty(), "{stage}");
     }

@@ -179,6 +179,22 @@ impl Daemon {
         }
     }
 
+    /// Waits until every record has its verdict; patient as long as the backlog shrinks.
+    pub async fn drained(&self) {
+        let mut least = u64::MAX;
+        let mut progress = Instant::now();
+        let mut tick = tokio::time::interval(Duration::from_millis(25));
+        while least > 0 {
+            tick.tick().await;
+            let (_, health) = self.get("/health").await;
+            let backlog = health["backlog_records"].as_u64().unwrap_or(u64::MAX);
+            if backlog < least {
+                (least, progress) = (backlog, Instant::now());
+            }
+            assert!(progress.elapsed() < PATIENCE, "the backlog stays at {least}: {health}\n{}", self.log_tail());
+        }
+    }
+
     /// Waits until `holds` of the answer to `path`.
     pub async fn wait_for(&self, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let started = Instant::now();
