@@ -17,6 +17,7 @@ pub mod housekeeper;
 pub mod open;
 pub mod operations;
 pub mod publisher;
+pub mod rates;
 pub mod reloader;
 pub mod sample;
 pub mod sentiment_analyzer;

@@ -1,7 +1,7 @@
 //! The daemon behind the HTTP API: state for those who look, actions for those who operate.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -14,6 +14,7 @@ use crate::supervisors::ChildCommand;
 use crate::web::state::{InjectedFault, OperationError, Operations, Readiness, TopologyFormat};
 
 use super::housekeeper;
+use super::rates::Rates;
 use super::services::Services;
 
 /// Header that names the dead letter a record was replayed from.
@@ -23,13 +24,14 @@ const REPLAY_HEADER: &str = "tm-replayed-from";
 pub struct DaemonOperations {
     services: Services,
     prometheus: PrometheusHandle,
+    rates: Rates,
 }
 
 impl DaemonOperations {
     /// Over running services.
     #[must_use]
     pub fn new(services: Services, prometheus: PrometheusHandle) -> Self {
-        Self { services, prometheus }
+        Self { services, prometheus, rates: Rates::default() }
     }
 
     fn command(&self, name: &str, command: ChildCommand) -> Result<(), OperationError> {
@@ -41,7 +43,10 @@ impl DaemonOperations {
 
 impl Operations for DaemonOperations {
     fn actors(&self) -> Value {
-        self.services.tree.get().map_or(Value::Null, |tree| json!(tree.snapshot()))
+        let Some(tree) = self.services.tree.get() else { return Value::Null };
+        let mut snapshot = json!(tree.snapshot());
+        self.rates.add_to(&mut snapshot, Instant::now());
+        snapshot
     }
 
     fn topology(&self, format: TopologyFormat) -> String {

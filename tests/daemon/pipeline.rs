@@ -53,6 +53,10 @@ async fn posted_document_is_stored_scored_searchable_and_explained() {
         })
         .await;
     assert_eq!(found["results"][0]["id"], "first");
+    let (_, actors) = daemon.get("/v1/actors").await;
+    for shown in ["utilisation_ratio", "done_per_second", "capacity", "depth", "restarts"] {
+        assert!(actors.to_string().contains(shown), "{shown} is shown: {actors}");
+    }
     for id in ["first", correlation.as_str()] {
         let (status, way) = daemon.get(&format!("/v1/explain/{id}")).await;
         assert_eq!(status, 200, "{way}");
