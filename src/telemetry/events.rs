@@ -59,53 +59,6 @@ impl DocumentJudged<'_> {
     }
 }
 
-/// An actor was started again. Its counter, `tidemill_actor_restarts_total`, is kept by the supervisor's own metrics.
-#[derive(Debug)]
-pub struct ActorRestarted<'a> {
-    /// The actor.
-    pub actor: &'a str,
-    /// Why it went down.
-    pub reason: &'a str,
-    /// The fault's own words.
-    pub error: &'a str,
-    /// Restarts within the window.
-    pub restarts: u32,
-    /// How long it waited before.
-    pub backoff: Duration,
-}
-
-impl ActorRestarted<'_> {
-    /// Logs it.
-    pub fn emit(self) {
-        let Self { actor, reason, error, restarts, backoff } = self;
-        warn!(actor, reason, error, restarts, backoff_ms = millis(backoff), "actor restarted");
-    }
-}
-
-/// A store does not answer; the operation will be tried again.
-#[derive(Debug)]
-pub struct StoreUnavailable<'a> {
-    /// Which store.
-    pub store: &'static str,
-    /// What it was to do.
-    pub operation: &'static str,
-    /// In its own words.
-    pub error: &'a str,
-    /// How long it was tried.
-    pub elapsed: Duration,
-    /// When it is tried again.
-    pub retry_in: Duration,
-}
-
-impl StoreUnavailable<'_> {
-    /// Logs and counts it.
-    pub fn emit(self) {
-        let Self { store, operation, error, elapsed, retry_in } = self;
-        metrics::store_operation(store, operation, "unavailable", elapsed);
-        warn!(store, operation, error, retry_in_ms = millis(retry_in), "store unavailable");
-    }
-}
-
 /// A way in refused records because the pipeline is full.
 #[derive(Debug)]
 pub struct IntakeRefused<'a> {

@@ -6,20 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::corpus::{Expected, POISON, Sample, corpus};
-use crate::process::Daemon;
+use crate::process::{ACTORS, Daemon};
 use serde_json::{Value, json};
 
-const ACTORS: &[&str] = &[
-    "fingerprinter",
-    "embedder",
-    "deduplicator",
-    "sentiment_analyzer",
-    "sql_writer",
-    "vector_writer",
-    "publisher",
-    "dead_letters",
-    "source",
-];
 const CHUNK: usize = 20;
 
 fn number(variable: &str, default: usize) -> usize {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::process::Daemon;
+use crate::process::{ACTORS, Daemon};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -126,18 +126,7 @@ async fn kafka_client_feeds_the_single_binary() {
 async fn every_actor_can_be_restarted_and_the_process_killed_without_a_trace() {
     let directory = tempfile::tempdir().unwrap();
     let mut daemon = start(&directory).await;
-    let actors = [
-        "fingerprinter",
-        "embedder",
-        "deduplicator",
-        "sentiment_analyzer",
-        "sql_writer",
-        "vector_writer",
-        "publisher",
-        "dead_letters",
-        "source",
-    ];
-    for (index, actor) in actors.iter().enumerate() {
+    for (index, actor) in ACTORS.iter().enumerate() {
         let text = format!("{actor} note {index}: the ministry of {actor} {index} publishes table {index}{index}");
         let (status, answer) =
             daemon.post("/v1/documents", &json!({"id": actor, "source": "news", "text": text})).await;
@@ -152,7 +141,7 @@ async fn every_actor_can_be_restarted_and_the_process_killed_without_a_trace() {
     daemon.post("/v1/documents", &copy).await;
     let after = verdict(&daemon, "after").await;
     assert_eq!(after["analysis"]["duplicate_of"], "source", "duplicate memory survives: {after}");
-    assert_eq!(daemon.all("/v1/documents").await.len(), actors.len() + 1);
+    assert_eq!(daemon.all("/v1/documents").await.len(), ACTORS.len() + 1);
     assert!(daemon.stop().await.success(), "{}", daemon.log_tail());
 }
 

@@ -9,6 +9,18 @@ use serde_json::Value;
 /// How long the daemon may take to become ready, or a condition to hold.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// The actors of the document path, from the source's first receiver on, and the source.
+pub const ACTORS: &[&str] = &[
+    "fingerprinter",
+    "embedder",
+    "deduplicator",
+    "sentiment_analyzer",
+    "sql_writer",
+    "vector_writer",
+    "publisher",
+    "dead_letters",
+    "source",
+];
 /// Names the binary to start in place of the one built for the tests, such as a release build.
 const BINARY_VARIABLE: &str = "TIDEMILL_TEST_BINARY";
 

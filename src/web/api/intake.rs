@@ -15,7 +15,7 @@ use crate::kafka::log::LogError;
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::correlation::{CorrelationId, MAX_CORRELATION_BYTES};
 use crate::messages::record::{CORRELATION_HEADER, Header, NewRecord};
-use crate::telemetry::metrics;
+use crate::telemetry::events::IntakeRefused;
 use crate::web::app::{App, AppState};
 use crate::web::body::{self, Received};
 use crate::web::error::{ApiError, ApiResult};
@@ -95,13 +95,13 @@ async fn refuse_over_backlog(app: &App) -> ApiResult<()> {
         return Ok(());
     }
     let backlog = app.api.operations.measure_backlog().await.unwrap_or_else(|| app.api.operations.backlog());
-    if backlog >= limit {
-        metrics::intake_refused("http", ErrorCode::Overloaded.as_str());
-        return Err(
-            app.overloaded(format!("{backlog} records wait to be processed (http.max_backlog_records is {limit})"))
-        );
+    if backlog < limit {
+        return Ok(());
     }
-    Ok(())
+    let reason = format!("{backlog} records wait to be processed (http.max_backlog_records is {limit})");
+    let retry_after = Duration::from_secs(app.api.http.retry_after_seconds);
+    IntakeRefused { intake: "http", code: ErrorCode::Overloaded, reason: &reason, retry_after }.emit();
+    Err(app.overloaded(reason))
 }
 
 async fn check(
