@@ -23,10 +23,11 @@ if [ "$(printf '%s\n%s\n' "$needed" "${have%%-*}" | sort -V | head -n 1)" != "$n
     exit 1
 fi
 
-# build-essential: librdkafka and SQLite (C), usearch (C++); pkg-config and zlib1g-dev: librdkafka's compression;
+# build-essential: librdkafka and SQLite (C), usearch (C++); pkg-config, zlib1g-dev and libssl-dev: librdkafka's compression,
+# TLS and SCRAM;
 # python3-pip: fetches the encoder's package.
 missing=()
-for package in build-essential pkg-config zlib1g-dev curl git ca-certificates; do
+for package in build-essential pkg-config libssl-dev zlib1g-dev curl git ca-certificates; do
     dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null | grep -q '^installed$' || missing+=("$package")
 done
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
