@@ -82,6 +82,7 @@ enum Command {
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    crate::tls::install_provider();
     let result = dispatch(cli);
     match result {
         Ok(exit) => exit.into(),

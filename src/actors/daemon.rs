@@ -14,8 +14,8 @@ use crate::telemetry::prometheus;
 
 use super::open::{OpenError, open};
 use super::operations::DaemonOperations;
-use super::services::{Live, Services};
-use super::topology::{ServicesCell, declare};
+use super::services::{Live, Services, ServicesCell};
+use super::topology::declare;
 
 /// Where the daemon tells which addresses it really listens on, in the data directory.
 pub const ENDPOINTS_FILE: &str = "endpoints.json";
@@ -68,7 +68,7 @@ pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result
         let services = open(&config, Live::new(&config), reloader, log_level).await?;
         let operations = Arc::new(DaemonOperations::new(services.clone(), recorder));
         *services.operations.lock() = Some(operations);
-        let _ = cell.set(services.clone());
+        cell.fill(services.clone());
         let tree = crate::supervisors::start(spec, config.supervision.options())
             .await
             .map_err(|error| DaemonError::Start(error.to_string()))?;
@@ -79,6 +79,7 @@ pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result
         }
         let end = until_end(&tree, &services).await;
         services.operations.lock().take();
+        cell.empty();
         let _ = std::fs::remove_file(config.daemon.data_dir.join(ENDPOINTS_FILE));
         end
     })

@@ -6,6 +6,7 @@
 mod connection;
 mod cursor;
 mod dead_letters;
+mod deliveries;
 mod queries;
 mod verdicts;
 mod workers;
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
 use self::cursor::{Cursor, checked_limit};
 use self::workers::Workers;
 use super::documents::{
-    DeadLetterFilter, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
+    DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
     VerdictRow, WriteOutcome,
 };
 use crate::config::store::StoreConfig;
@@ -89,6 +90,16 @@ impl DocumentStore for SqliteStore {
     fn write(&self, rows: Vec<VerdictRow>) -> BoxFuture<'_, Result<Vec<WriteOutcome>, StoreError>> {
         let work = self.workers.write(rows.len(), move |connection| verdicts::write(connection, &rows));
         self.call("write", work)
+    }
+
+    fn note_deliveries(&self, rows: Vec<DeliveryRow>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let work = self.workers.write(rows.len(), move |connection| deliveries::note(connection, &rows));
+        self.call("note_deliveries", work)
+    }
+
+    fn deliveries_of<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRow>, StoreError>> {
+        let id = id.to_owned();
+        self.call("deliveries_of", self.workers.read(move |connection| deliveries::of(connection, &id)))
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {

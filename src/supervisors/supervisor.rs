@@ -280,13 +280,14 @@ impl Supervisor {
             if seat.was_healthy(now, backoff.healthy_after) {
                 seat.failures = 0;
             }
-            delay = backoff.delay(seat.failures);
             seat.failures = seat.failures.saturating_add(1);
             self.window.record(now, (member, worker), &child.name, &exit);
             if seat.is_explained(recovery, child.port.as_deref(), self.env.options.max_poison_streak) {
                 seat.failures = seat.failures.saturating_sub(recovery.explained);
                 self.window.forgive((member, worker), recovery.explained);
             }
+            // a batch that is halved to find its bad message is a search that gets on, not an actor that fails again
+            delay = backoff.delay(if recovery.returned > 1 { 0 } else { seat.failures.saturating_sub(1) });
             self.check_intensity(now)?;
         }
         child.see(worker, |view| view.state = ChildState::BackingOff);

@@ -39,6 +39,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it on free ports with `settings` (`section.key=value`) over the defaults and waits until it is ready.
     pub async fn start(directory: &Path, settings: &[&str]) -> Self {
+        tidemill::tls::install_provider();
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let child = Self::spawn(directory, &settings);
         let mut daemon = Self {

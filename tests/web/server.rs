@@ -90,6 +90,7 @@ impl Server {
             stopping: stopping.clone(),
         };
         let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
+        tidemill::tls::install_provider();
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         Self { address, client, log, store, vectors, operations, analyst, events, stopping, task }
     }
