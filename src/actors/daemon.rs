@@ -20,6 +20,9 @@ use super::topology::declare;
 /// Where the daemon tells which addresses it really listens on, in the data directory.
 pub const ENDPOINTS_FILE: &str = "endpoints.json";
 
+/// How long the stores may take to close.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Why the daemon could not start or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -80,9 +83,21 @@ pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result
         let end = until_end(&tree, &services).await;
         services.operations.lock().take();
         cell.empty();
+        close(services).await;
         let _ = std::fs::remove_file(config.daemon.data_dir.join(ENDPOINTS_FILE));
         end
     })
+}
+
+/// Closes the files, whoever still has a handle: an API call that was cut off, or a stage whose thread hangs.
+async fn close(services: Services) {
+    let closed = tokio::task::spawn_blocking(move || {
+        services.documents.close();
+        services.log.close();
+    });
+    if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+        tracing::warn!("the stores did not close in time; what is acknowledged is durable all the same");
+    }
 }
 
 /// Writes and logs the addresses.

@@ -7,9 +7,7 @@ use chrono::Utc;
 
 use crate::messages::analysis::{Analysis, EmbeddingInfo, VerdictLabel};
 use crate::messages::pipeline::{Judged, Sighting};
-use crate::stores::documents::{
-    DeliveryOutcome, DeliveryRow, DocumentStore, StoredDocument, VerdictRow, WriteOutcome,
-};
+use crate::stores::documents::{DeliveryOutcome, DeliveryRow, DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::text::entities::symbols;
@@ -73,8 +71,7 @@ impl SqlWriter {
         let stored = ctx.protect(self.documents.get_many(&ids)).await.map_err(store_fault)?;
         // a record delivered again after its verdict became durable is no repeat of itself
         let again = repeated.iter().filter(|judged| {
-            same_document(&stored, judged)
-                .is_some_and(|earlier| earlier.analysis.origin != *judged.delivery.position())
+            same_document(&stored, judged).is_some_and(|known| known.analysis.origin != *judged.delivery.position())
         });
         let deliveries: Vec<DeliveryRow> = again
             .map(|judged| DeliveryRow {
@@ -160,9 +157,7 @@ impl SqlWriter {
                     }
                     Some((_, WriteOutcome::OriginalMissing)) | None => None,
                 },
-                Sighting::Same => {
-                    same_document(stored, &judged).map(|earlier| Arc::new(earlier.analysis.clone()))
-                }
+                Sighting::Same => same_document(stored, &judged).map(|known| Arc::new(known.analysis.clone())),
             };
             match analysis {
                 Some(analysis) => {
@@ -209,9 +204,11 @@ impl SqlWriter {
     }
 }
 
-/// The row of the same document with the same content.
+/// The row of the same document: with the same content, or with that of a later record, its revision.
 fn same_document<'a>(stored: &'a [StoredDocument], judged: &Judged) -> Option<&'a StoredDocument> {
-    stored.iter().find(|earlier| {
-        earlier.document.id == judged.document.id && content_hash(&earlier.document) == content_hash(&judged.document)
+    stored.iter().find(|known| {
+        known.document.id == judged.document.id
+            && (judged.delivery.position().is_before(&known.analysis.origin)
+                || content_hash(&known.document) == content_hash(&judged.document))
     })
 }

@@ -229,7 +229,8 @@ pub trait DocumentStore: Send + Sync {
     /// Notes records that changed nothing, so that their correlation ids are found.
     fn note_deliveries(&self, rows: Vec<DeliveryRow>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Records that brought the document with this id, or that had this correlation id; oldest first, at most 100.
+    /// Records that brought the document with this id, or that had this correlation id, in the order of the log; at most
+    /// 100.
     fn deliveries_of<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRow>, StoreError>>;
 
     /// The document with its analysis.
@@ -275,6 +276,9 @@ pub trait DocumentStore: Send + Sync {
 
     /// Whether the store answers; for health checks. Deadline 2 s.
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Finishes what is queued and lets go of files; later calls fail. Blocks. Nothing to do where nothing is held.
+    fn close(&self) {}
 
     /// Makes every call fail as unavailable until the time has passed; for fault injection only.
     fn fail_for(&self, duration: std::time::Duration);

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use self::cursor::{Cursor, checked_limit};
 use self::workers::Workers;
 use super::documents::{
-    DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
-    VerdictRow, WriteOutcome,
+    DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError,
+    StoredDocument, VerdictRow, WriteOutcome,
 };
 use crate::config::store::StoreConfig;
 use crate::messages::dead_letter::StoredDeadLetter;
@@ -209,6 +209,10 @@ impl DocumentStore for SqliteStore {
             let late = || Err(StoreError::Unavailable(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())));
             tokio::time::timeout(CHECK_TIMEOUT, both).await.unwrap_or_else(|_| late())
         })
+    }
+
+    fn close(&self) {
+        self.workers.close();
     }
 
     fn fail_for(&self, duration: Duration) {

@@ -18,8 +18,8 @@ use tidemill::messages::pipeline::DuplicateRule;
 use tidemill::messages::record::{NewRecord, Position};
 use tidemill::models::{Encoded, Encoder, ModelError};
 use tidemill::stores::documents::{
-    DeadLetterFilter, DeliveryOutcome, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
-    VerdictRow, WriteOutcome,
+    DeadLetterFilter, DeliveryOutcome, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument,
+    StoreCounts, StoreError, StoredDocument, VerdictRow, WriteOutcome,
 };
 use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter, VectorIndex};
 use tidemill::web::state::{Dependency, InjectedFault, OperationError, Operations, Readiness, TopologyFormat};

@@ -38,13 +38,13 @@ pub(super) fn note<'a>(
     Ok(())
 }
 
-/// Deliveries of a document or with a correlation id, oldest first.
+/// Deliveries of a document or with a correlation id, in the order of the log.
 pub(super) fn of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<DeliveryRow>> {
     connection
         .prepare_cached(
             r#"SELECT topic, partition, "offset", document_id, correlation_id, outcome, processed_at_us
             FROM raw_deliveries WHERE document_id = ?1 OR correlation_id = ?1
-            ORDER BY processed_at_us, topic, partition, "offset" LIMIT ?2"#,
+            ORDER BY topic, partition, "offset" LIMIT ?2"#,
         )?
         .query_map(params![id, LIMIT], |row| {
             let outcome = text(row, 5)?;
