@@ -26,6 +26,7 @@ macro_rules! sections {
             /// Notes every setting that is out of range.
             pub fn validate(&self, problems: &mut Problems) {
                 $(problems.section(stringify!($name), |problems| self.$name.validate(problems));)*
+                node::validate_together(self, problems);
             }
         }
     };
@@ -60,6 +61,8 @@ sections! {
     actors: actors::ActorsConfig;
     /// Fault injection for tests and demonstrations. Never turn it on in production.
     faults: faults::FaultsConfig;
+    /// What this daemon does of the work that several daemons share.
+    node: node::NodeConfig;
 }
 
 pub mod actors;
@@ -68,6 +71,7 @@ pub mod dedup;
 pub mod docs;
 pub mod documents;
 pub mod encoder;
+pub mod endpoint;
 pub mod error;
 pub mod faults;
 pub mod http;
@@ -76,6 +80,7 @@ pub mod kafka_listener;
 pub mod layers;
 pub mod log;
 pub mod logging;
+pub mod node;
 pub mod problem;
 pub mod reload;
 pub mod schema;

@@ -19,13 +19,17 @@ impl Health {
     pub async fn check(&self, services: &Services) {
         let (log, documents) = futures_util::future::join(services.log.check(), services.documents.check()).await;
         let vectors = services.vectors.len();
-        let found = vec![
+        let mut found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
             dependency("documents", documents.map(|()| "answers".to_owned())),
-            dependency::<String>("vectors", Ok(format!("{vectors} vectors"))),
-            dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
-            dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
         ];
+        if services.live.config.load().node.is_worker() {
+            found.extend([
+                dependency::<String>("vectors", Ok(format!("{vectors} vectors"))),
+                dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
+                dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
+            ]);
+        }
         *self.dependencies.lock() = found;
     }
 

@@ -104,18 +104,20 @@ fn mailboxes(config: &Config) -> (Mailboxes, Inboxes) {
     )
 }
 
-/// Declares the daemon. `cell` may stay empty when the tree is only drawn.
+/// Declares the daemon by the node's roles: without the role of a worker there are no stages and no source. `cell` may
+/// stay empty when the tree is only drawn.
 pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailboxes) {
     let (to, inboxes) = mailboxes(config);
     let declaration = Declaration { config, cell, to: &to };
-    let tree = SupervisorSpec::new(SUPERVISORS[0])
+    let mut tree = SupervisorSpec::new(SUPERVISORS[0])
         .strategy(Strategy::OneForOne)
         .intensity(declaration.intensity())
         .child(declaration.service("housekeeper", housekeeper::run))
-        .child(declaration.service("reloader", reloader::run))
-        .supervisor(declaration.document_path(inboxes))
-        .supervisor(declaration.intake());
-    (tree, to)
+        .child(declaration.service("reloader", reloader::run));
+    if config.node.is_worker() {
+        tree = tree.supervisor(declaration.document_path(inboxes));
+    }
+    (tree.supervisor(declaration.intake()), to)
 }
 
 /// What every part of the declaration needs.
@@ -225,12 +227,12 @@ impl Declaration<'_> {
 
     /// Where documents come from.
     fn intake(&self) -> SupervisorSpec {
-        let to = self.to.clone();
-        let source = self
-            .service("source", move |services, ctx| source::run(services, to.clone(), ctx))
-            .sends_to(&["fingerprinter", "dead_letters"]);
-        let mut intake =
-            SupervisorSpec::new(SUPERVISORS[2]).strategy(Strategy::OneForOne).intensity(self.intensity()).child(source);
+        let mut intake = SupervisorSpec::new(SUPERVISORS[2]).strategy(Strategy::OneForOne).intensity(self.intensity());
+        if self.config.node.is_worker() {
+            let to = self.to.clone();
+            let source = self.service("source", move |services, ctx| source::run(services, to.clone(), ctx));
+            intake = intake.child(source.sends_to(&["fingerprinter", "dead_letters"]));
+        }
         if servers::listener_is_on(self.config) {
             intake = intake.child(self.service("kafka_listener", servers::kafka_listener));
         }
