@@ -245,7 +245,7 @@ async fn open_vectors(
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     if !config.node.is_worker() {
-        return Ok(Arc::new(index)); // nothing is compared or searched here: it stays empty
+        return Ok(Arc::new(PooledIndex::new(index))); // nothing is compared or searched here: it stays empty
     }
     let stored = documents.counts().await?.stored;
     match opened {
