@@ -8,19 +8,13 @@ use chrono::Utc;
 use parking_lot::Mutex;
 
 use crate::config::Config;
-use crate::config::encoder::EncoderKind;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
 use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
 use crate::messages::event::EventBus;
-use crate::models::absent::{AbsentEncoder, AbsentSentiment};
-use crate::models::compute::Compute;
-use crate::models::hashing::HashingEncoder;
-use crate::models::minilm::MiniLm;
-use crate::models::sentiment::{self, LocalSentiment};
-use crate::models::{Encoder, ModelError, SentimentModel};
+use crate::models::{Encoder, ModelError, Models};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
@@ -125,7 +119,7 @@ pub async fn open(
 ) -> Result<Services, OpenError> {
     let lock = lock_data_dir(&config.daemon.data_dir)?;
     let sockets = Sockets::bind(config).map_err(OpenError::Socket)?;
-    let (encoder, sentiment) = models(config)?;
+    let Models { encoder, sentiment } = models(config)?;
     let (log, log_faults) = open_log(config)?;
     log.ensure_topics(&config.kafka.topics.all()).await?;
     let documents = open_documents(config)?;
@@ -178,30 +172,15 @@ pub fn is_held(path: &Path) -> bool {
     File::open(path.join(LOCK_FILE)).is_ok_and(|file| file.try_lock_shared().is_err())
 }
 
-/// An encoder and the sentiment model that fits it.
-pub type Models = (Arc<dyn Encoder>, Arc<dyn SentimentModel>);
-
 /// The encoder and the sentiment model that fits it; on a node that is no worker, what stands in their place.
 ///
 /// # Errors
 /// If a model file is missing or damaged.
 pub fn models(config: &Config) -> Result<Models, ModelError> {
-    if !config.node.is_worker() {
-        return Ok((Arc::new(AbsentEncoder::new(config.encoder.kind)), Arc::new(AbsentSentiment::default())));
-    }
-    let compute = Compute::new(config.encoder.threads)?;
-    let (bytes, origin) = sentiment::weights(config.sentiment.weights.as_deref())?;
-    match config.encoder.kind {
-        EncoderKind::Minilm => {
-            let minilm = MiniLm::open(&config.encoder.model_dir, compute.clone())?;
-            let model = LocalSentiment::new(&bytes, &origin, Some(minilm.weights()), compute)?;
-            let minilm = minilm.with_trunk(sentiment::shared_layers(&bytes, &origin)?);
-            Ok((Arc::new(minilm), Arc::new(model)))
-        }
-        EncoderKind::Hashing => {
-            let model = LocalSentiment::new(&bytes, &origin, None, compute)?;
-            Ok((Arc::new(HashingEncoder::default()), Arc::new(model)))
-        }
+    if config.node.is_worker() {
+        Models::open(&config.encoder, &config.sentiment)
+    } else {
+        Ok(Models::absent(config.encoder.kind))
     }
 }
 
@@ -244,7 +223,7 @@ async fn open_vectors(
     }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
-    if !config.node.is_worker() {
+    if !config.node.is_worker() || !encoder.makes_vectors() {
         return Ok(Arc::new(PooledIndex::new(index))); // nothing is compared or searched here: it stays empty
     }
     let stored = documents.counts().await?.stored;
