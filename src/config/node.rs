@@ -171,7 +171,7 @@ pub fn validate_together(config: &Config, problems: &mut Problems) {
 mod tests {
     use super::*;
 
-    fn problems_of(node: NodeConfig) -> Vec<(String, String)> {
+    fn problems_of(node: &NodeConfig) -> Vec<(String, String)> {
         let mut problems = Problems::default();
         problems.section("node", |problems| node.validate(problems));
         problems.into_found().into_iter().map(|problem| (problem.key, problem.allowed)).collect()
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn defaults_are_both_roles_and_valid() {
-        assert_eq!(problems_of(NodeConfig::default()), []);
+        assert_eq!(problems_of(&NodeConfig::default()), []);
         assert!(NodeConfig::default().is_api() && NodeConfig::default().is_worker());
         assert_eq!(NodeConfig::default().roles_in_words(), "api and worker");
     }
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_node_without_a_role_or_with_one_twice_is_refused() {
         for roles in [vec![], vec![Role::Api, Role::Api]] {
-            let found = problems_of(NodeConfig { roles, ..NodeConfig::default() });
+            let found = problems_of(&NodeConfig { roles, ..NodeConfig::default() });
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].0, "node.roles");
         }
@@ -201,24 +201,24 @@ mod tests {
     #[test]
     fn plain_http_leaves_the_machine_only_when_allowed() {
         let near = ["http://127.0.0.1:8080", "http://[::1]:8080", "http://worker:8080", "http://w-0.w.prod.svc:8080"];
-        assert_eq!(problems_of(with_urls(&near)), []);
+        assert_eq!(problems_of(&with_urls(&near)), []);
         let far = with_urls(&["http://10.0.0.7:8080", "http://worker.example.com"]);
-        assert_eq!(problems_of(far.clone()).len(), 2);
-        assert_eq!(problems_of(NodeConfig { allow_plaintext: true, ..far }), []);
-        assert_eq!(problems_of(with_urls(&["https://worker.example.com"])), []);
+        assert_eq!(problems_of(&far).len(), 2);
+        assert_eq!(problems_of(&NodeConfig { allow_plaintext: true, ..far }), []);
+        assert_eq!(problems_of(&with_urls(&["https://worker.example.com"])), []);
     }
 
     #[test]
     fn urls_are_addresses_and_nothing_more() {
         for url in ["worker:8080", "ftp://worker", "http://user:pass@worker:1", "http://worker/path", "http://w/?q=1"] {
-            assert_eq!(problems_of(with_urls(&[url])).len(), 1, "{url}");
+            assert_eq!(problems_of(&with_urls(&[url])).len(), 1, "{url}");
         }
     }
 
     #[test]
     fn a_worker_has_no_workers() {
         let node = NodeConfig { roles: vec![Role::Api, Role::Worker], ..with_urls(&["http://worker:8080"]) };
-        assert_eq!(problems_of(node)[0].0, "node.worker_urls");
+        assert_eq!(problems_of(&node)[0].0, "node.worker_urls");
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub enum WorkersError {
 /// The workers an API node knows.
 pub struct Workers {
     http: reqwest::Client,
-    workers: Vec<Worker>,
+    all: Vec<Worker>,
     rotation: Rotation,
     /// Requests that may still begin.
     places: Arc<Semaphore>,
@@ -119,7 +119,7 @@ impl Workers {
                 config.worker_failures,
                 Duration::from_secs(config.worker_out_seconds),
             ),
-            workers,
+            all: workers,
             places: Arc::new(Semaphore::new(config.worker_requests)),
             token: config.worker_token.clone().or_else(|| http.token.clone()),
             time,
@@ -133,7 +133,7 @@ impl Workers {
             let state = if self.rotation.is_in(at, now) { "in" } else { "out" };
             json!({ "worker": &*worker.name, "state": state, "failures": self.rotation.failures(at) })
         };
-        self.workers.iter().enumerate().map(view).collect()
+        self.all.iter().enumerate().map(view).collect()
     }
 
     /// Asks one worker after the other until one answers. What is asked must be safe to ask twice.
@@ -161,7 +161,7 @@ impl Workers {
     }
 
     fn nobody(&self, tried: usize) -> NoAnswer {
-        let count = self.workers.len();
+        let count = self.all.len();
         let reason = match tried {
             0 => format!("all {count} workers failed again and again and are left out for now"),
             _ => format!("none of the {tried} workers asked gave an answer; the log has the reasons"),
@@ -170,7 +170,7 @@ impl Workers {
     }
 
     async fn attempt(&self, at: usize, question: &Question, deadline: Instant) -> Try {
-        let worker = &self.workers[at];
+        let worker = &self.all[at];
         let outcome = self.send(worker, question, deadline).await;
         match &outcome {
             Try::Answered(_) | Try::Busy(_) => {
