@@ -68,6 +68,7 @@ pub mod dedup;
 pub mod docs;
 pub mod documents;
 pub mod encoder;
+pub mod endpoint;
 pub mod error;
 pub mod faults;
 pub mod http;
