@@ -160,10 +160,8 @@ impl Kafka {
         let (port, brokers) = (self.ports.plain, self.brokers.clone());
         self.instance().wait_ready(|| {
             services::answers(port)?;
-            let probe: BaseConsumer = ClientConfig::new()
-                .set("bootstrap.servers", &brokers)
-                .create()
-                .map_err(|error| error.to_string())?;
+            let probe: BaseConsumer =
+                ClientConfig::new().set("bootstrap.servers", &brokers).create().map_err(|error| error.to_string())?;
             let metadata = probe.fetch_metadata(None, Duration::from_secs(2)).map_err(|error| error.to_string())?;
             if metadata.brokers().is_empty() { Err("no broker is registered".to_owned()) } else { Ok(()) }
         })
@@ -322,9 +320,8 @@ impl Certificates {
 
     fn write(directory: &Path) -> Result<(), String> {
         let failed = |error: rcgen::Error| error.to_string();
-        let write = |name: &str, text: String| {
-            std::fs::write(directory.join(name), text).map_err(|error| error.to_string())
-        };
+        let write =
+            |name: &str, text: String| std::fs::write(directory.join(name), text).map_err(|error| error.to_string());
         let authority = |name: &str| -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
             let key = KeyPair::generate()?;
             let mut params = CertificateParams::new(Vec::new())?;
