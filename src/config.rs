@@ -63,6 +63,8 @@ sections! {
     faults: faults::FaultsConfig;
     /// What this daemon does of the work that several daemons share.
     node: node::NodeConfig;
+    /// The Redis server that daemons share. Not used while its URL is empty.
+    redis: redis::RedisConfig;
 }
 
 pub mod actors;
@@ -82,6 +84,7 @@ pub mod log;
 pub mod logging;
 pub mod node;
 pub mod problem;
+pub mod redis;
 pub mod reload;
 pub mod schema;
 pub mod secret;
