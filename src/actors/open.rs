@@ -23,7 +23,7 @@ use crate::models::sentiment::{self, LocalSentiment};
 use crate::models::{Encoder, ModelError, SentimentModel};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
 use crate::stores::sqlite::SqliteStore;
-use crate::stores::vector_index::{EmbeddedIndex, Opened, Rebuilt};
+use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
 use crate::telemetry::logs::LogLevel;
 use crate::text::near_duplicates::DuplicateMemory;
@@ -239,14 +239,14 @@ async fn open_vectors(
     encoder: &dyn Encoder,
     documents: &dyn DocumentStore,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
-    if config.node.is_worker() {
-        same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
-    }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
-    let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     if !config.node.is_worker() {
-        return Ok(Arc::new(index)); // nothing is compared or searched here: it stays empty
+        // nothing is compared or searched here: it stays empty
+        let (index, _) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
+        return Ok(Arc::new(PooledIndex::new(index)));
     }
+    same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     let stored = documents.counts().await?.stored;
     match opened {
         Opened::MustRebuild(reason) => rebuild(&index, documents, &reason).await?,
@@ -254,7 +254,7 @@ async fn open_vectors(
         Opened::Current if index.len() as u64 != stored => rebuild(&index, documents, "vectors are missing").await?,
         Opened::Current => {}
     }
-    Ok(Arc::new(index))
+    Ok(Arc::new(PooledIndex::new(index)))
 }
 
 /// Vectors of different encoders can't be compared: a data directory stays with the one it began with.
