@@ -11,6 +11,7 @@ use super::endpoint::is_private;
 use super::log::LogBackend;
 use super::problem::Problems;
 use super::secret::Secret;
+use super::store::StoreBackend;
 
 /// A part of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -164,6 +165,13 @@ pub fn validate_together(config: &Config, problems: &mut Problems) {
             "also \"worker\" while log.backend = \"embedded\": that log is inside one process, so no worker would ever see \
              what this node takes in; set log.backend = \"kafka\"",
         );
+        problems.require(
+            config.store.backend != StoreBackend::Sqlite,
+            "roles",
+            roles,
+            "also \"worker\" while store.backend = \"sqlite\": that file is inside one process, so no query here would ever \
+             see what workers store; set store.backend = \"postgres\"",
+        );
     });
 }
 
@@ -222,16 +230,23 @@ mod tests {
     }
 
     #[test]
-    fn an_api_node_alone_needs_a_log_that_others_share() {
+    fn an_api_node_alone_needs_a_log_and_a_store_that_others_share() {
         let mut config = Config { node: with_urls(&[]), ..Config::default() };
-        let keys = |config: &Config| {
+        let found = |config: &Config| {
             let mut problems = Problems::default();
             validate_together(config, &mut problems);
-            problems.into_found()
+            let found = problems.into_found();
+            assert!(found.iter().all(|problem| problem.key == "node.roles"));
+            found.into_iter().map(|problem| problem.allowed).collect::<Vec<_>>()
         };
-        let found = keys(&config);
-        assert!(found.iter().any(|problem| problem.key == "node.roles" && problem.allowed.contains("log.backend")));
+        let both = found(&config);
+        assert!(both.len() == 2 && both[0].contains("log.backend") && both[1].contains("store.backend"), "{both:?}");
         config.log.backend = LogBackend::Kafka;
-        assert!(!keys(&config).iter().any(|problem| problem.allowed.contains("log.backend")));
+        assert!(found(&config).len() == 1);
+        config.store.backend = StoreBackend::Postgres;
+        assert!(found(&config).is_empty());
+        config.node.roles = vec![Role::Worker];
+        (config.log.backend, config.store.backend) = (LogBackend::Embedded, StoreBackend::Sqlite);
+        assert!(found(&config).is_empty(), "a worker alone may be fed by the kafka listener");
     }
 }
