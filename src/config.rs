@@ -60,6 +60,8 @@ sections! {
     actors: actors::ActorsConfig;
     /// Fault injection for tests and demonstrations. Never turn it on in production.
     faults: faults::FaultsConfig;
+    /// How to reach PostgreSQL, for `store.backend = "postgres"`.
+    postgres: postgres::PostgresConfig;
 }
 
 pub mod actors;
@@ -67,6 +69,7 @@ pub mod daemon;
 pub mod dedup;
 pub mod docs;
 pub mod documents;
+pub mod endpoint;
 pub mod encoder;
 pub mod error;
 pub mod faults;
@@ -76,6 +79,7 @@ pub mod kafka_listener;
 pub mod layers;
 pub mod log;
 pub mod logging;
+pub mod postgres;
 pub mod problem;
 pub mod reload;
 pub mod schema;

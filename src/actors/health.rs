@@ -21,7 +21,7 @@ impl Health {
         let vectors = services.vectors.len();
         let found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
-            dependency("documents", documents.map(|()| "answers".to_owned())),
+            dependency("documents", documents.map(|()| format!("{} answers", services.documents.describe()))),
             dependency::<String>("vectors", Ok(format!("{vectors} vectors"))),
             dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
             dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
