@@ -74,7 +74,6 @@ pub mod daemon;
 pub mod dedup;
 pub mod docs;
 pub mod documents;
-pub mod endpoint;
 pub mod encoder;
 pub mod endpoint;
 pub mod error;
