@@ -40,7 +40,7 @@ CREATE INDEX entities_by_day_day ON analytics.entities_by_day (day);
 
 -- When the views were last refreshed, and how long it took: its lock decides which daemon does it next.
 CREATE TABLE analytics.view_refreshes (
-    only         boolean          PRIMARY KEY DEFAULT true CHECK (only),
+    single       boolean          PRIMARY KEY DEFAULT true CHECK (single),
     refreshed_at timestamptz      NOT NULL,
     seconds      double precision NOT NULL
 );

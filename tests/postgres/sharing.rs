@@ -60,7 +60,10 @@ async fn schema_of_a_newer_program_is_refused_by_name() {
 async fn schema_that_somebody_changed_is_refused() {
     let Some(url) = database() else { return };
     drop(PostgresStore::open(&config(&url)).await.unwrap());
-    sql_at(&url, "DELETE FROM analytics.schema_history WHERE version = 2; UPDATE analytics.schema_history SET checksum = 1");
+    sql_at(
+        &url,
+        "DELETE FROM analytics.schema_history WHERE version = 2; UPDATE analytics.schema_history SET checksum = 1",
+    );
     let error = PostgresStore::open(&config(&url)).await.err().unwrap();
     assert!(matches!(error, OpenError::Setting(_)), "{error}");
 }
@@ -120,16 +123,14 @@ async fn tls_is_verified_and_a_stranger_is_not_spoken_to() {
     assert!(matches!(error, OpenError::Setting(_)) && error.to_string().contains("TLS"), "{error}");
 
     let set = |name: &str, file: &str| format!("ALTER SYSTEM SET {name} = '{}'", home.join(file).display());
-    for statement in [set("ssl_cert_file", "server.pem"), set("ssl_key_file", "server.key"), "ALTER SYSTEM SET ssl = on".to_owned()] {
+    for statement in
+        [set("ssl_cert_file", "server.pem"), set("ssl_key_file", "server.key"), "ALTER SYSTEM SET ssl = on".to_owned()]
+    {
         server.sql_as_admin("postgres", &statement);
     }
     server.kill();
     server.restart().unwrap();
-    let verified = |ca: &str| PostgresConfig {
-        tls: TlsMode::VerifyFull,
-        ca_file: Some(home.join(ca)),
-        ..config(&url)
-    };
+    let verified = |ca: &str| PostgresConfig { tls: TlsMode::VerifyFull, ca_file: Some(home.join(ca)), ..config(&url) };
     let store = PostgresStore::open(&verified("ca.pem")).await.unwrap();
     assert_eq!(store.write(vec![row(1)]).await.unwrap(), [WriteOutcome::Written]);
     let encrypted = "SELECT count(*) > 0 AND bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
@@ -140,23 +141,25 @@ async fn tls_is_verified_and_a_stranger_is_not_spoken_to() {
     certificates(server.home().as_path()); // another authority, which did not sign the running server's certificate
     let error = PostgresStore::open(&verified("ca.pem")).await.err().unwrap();
     assert!(matches!(error, OpenError::Setting(_)) && error.to_string().contains("certificate"), "{error}");
-    let by_address = PostgresConfig { url: Some(Secret::new(url.replace("localhost", "127.0.0.1"))), ..verified("ca.pem") };
+    let by_address =
+        PostgresConfig { url: Some(Secret::new(url.replace("localhost", "127.0.0.1"))), ..verified("ca.pem") };
     assert!(PostgresStore::open(&by_address).await.is_err(), "the certificate is not the address's");
 }
 
 #[tokio::test]
 async fn daemons_that_write_related_rows_at_once_agree() {
     let Some(url) = database() else { return };
-    let stores: Vec<Arc<PostgresStore>> = futures_util::future::join_all((0..3).map(|_| async {
-        Arc::new(PostgresStore::open(&config(&url)).await.unwrap())
-    }))
+    let stores: Vec<Arc<PostgresStore>> = futures_util::future::join_all(
+        (0..3).map(|_| async { Arc::new(PostgresStore::open(&config(&url)).await.unwrap()) }),
+    )
     .await;
     stores[0].write((0..20).map(row).collect()).await.unwrap();
     // the same documents, in another order from each daemon, half of them as copies of others; some are new
     let rounds = stores.iter().enumerate().flat_map(|(daemon, store)| {
         (0..12_u64).map(move |round| {
             let mut random = fastrand::Rng::with_seed(daemon as u64 * 100 + round);
-            let mut rows: Vec<VerdictRow> = (0..40).map(|index| if index % 4 == 3 { copy_of(index, index - 1) } else { row(index) }).collect();
+            let mut rows: Vec<VerdictRow> =
+                (0..40).map(|index| if index % 4 == 3 { copy_of(index, index - 1) } else { row(index) }).collect();
             random.shuffle(&mut rows);
             async move { store.write(rows).await }
         })
@@ -211,7 +214,8 @@ async fn dead_letter_of_a_record_with_a_verdict_is_not_kept_and_the_other_way_ro
     assert_eq!(store.counts().await.unwrap().dead_letters, 0, "the verdict stands");
     store.write_dead_letter(crate::suite::letter_of(&row(2))).await.unwrap();
     assert_eq!(store.write(vec![row(2), row(3)]).await.unwrap(), [WriteOutcome::AlreadyDead, WriteOutcome::Written]);
-    let both = "SELECT count(*) FROM analytics.dead_letters JOIN analytics.analyses USING (topic, partition, \"offset\")";
+    let both =
+        "SELECT count(*) FROM analytics.dead_letters JOIN analytics.analyses USING (topic, partition, \"offset\")";
     assert_eq!(sql_at(&url, both), [["0"]]);
 }
 

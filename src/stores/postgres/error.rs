@@ -114,12 +114,13 @@ pub(super) fn open_error(error: &PgError, address: &str) -> OpenError {
         SqlState::INVALID_PASSWORD,
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
         SqlState::INVALID_CATALOG_NAME,
-        SqlState::INSUFFICIENT_PRIVILEGE,
         SqlState::INVALID_SCHEMA_NAME,
     ];
+    // privileges, and objects of somebody else's making in the way of a migration
+    let objects = error.code().is_some_and(|code| code.code().starts_with("42"));
     let certificate = said.contains("invalid peer certificate") || said.contains("server does not support TLS");
     let password = said.contains("password missing") || said.contains("invalid configuration");
-    if certificate || password || error.code().is_some_and(|code| settings.contains(code)) {
+    if certificate || password || objects || error.code().is_some_and(|code| settings.contains(code)) {
         OpenError::Setting(said)
     } else {
         OpenError::Unavailable(said)

@@ -147,6 +147,14 @@ impl Server {
         }
     }
 
+    /// Lets the server's user own an empty directory.
+    pub fn give_directory(&self, directory: &Path) {
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
+        if let Some(user) = unprivileged() {
+            run(Command::new("chown").arg(format!("{user}:")).arg(directory)).unwrap();
+        }
+    }
+
     /// Starts it on its port and its data, after [`Server::kill`], and waits until it takes logins.
     pub fn restart(&mut self) -> Result<(), String> {
         self.instance.start()?;
@@ -253,8 +261,10 @@ pub fn sql_at(url: &str, sql: &str) -> Vec<Vec<String>> {
 pub fn try_sql(url: &str, sql: &str) -> Result<Vec<Vec<String>>, String> {
     let (url, sql) = (url.to_owned(), sql.to_owned());
     let running = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|it| it.to_string())?;
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, query(&url, &sql)).await.map_err(|it| it.to_string())? })
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|it| it.to_string())?;
+        runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, query(&url, &sql)).await.map_err(|it| it.to_string())? })
     });
     running.join().map_err(|_| "panicked".to_owned())?
 }
