@@ -27,6 +27,8 @@ use crate::telemetry::metrics;
 pub(crate) const PASSED_ON: &str = "tm-passed-on";
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(2);
+/// Longest wait for a worker's answer to a check.
+const CHECK: Duration = Duration::from_secs(5);
 /// Workers tried for one request.
 const MOST_TRIES: usize = 3;
 /// Headers of a worker's answer that go on to the client.
@@ -134,6 +136,24 @@ impl Workers {
             json!({ "worker": &*worker.name, "state": state, "failures": self.rotation.failures(at) })
         };
         self.all.iter().enumerate().map(view).collect()
+    }
+
+    /// Asks each whether it takes work; names as in metrics, prefixed with `worker `.
+    pub async fn check(&self) -> Vec<(String, Result<String, String>)> {
+        let asked = self.all.iter().map(async |worker| {
+            let answer = match worker.base.join("/health/ready") {
+                Ok(url) => {
+                    self.http.get(url).timeout(CHECK).send().await.map_err(|error| in_full(&error.without_url()))
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            let answer = answer.and_then(|answer| match answer.status() {
+                StatusCode::OK => Ok("takes work".to_owned()),
+                status => Err(format!("answers {status}")),
+            });
+            (format!("worker {}", worker.name), answer)
+        });
+        futures_util::future::join_all(asked).await
     }
 
     /// Asks one worker after the other until one answers. What is asked must be safe to ask twice.

@@ -1,5 +1,8 @@
 //! Nodes by their roles, as processes.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::kafka::Kafka;
@@ -51,6 +54,16 @@ fn shared_services() -> Option<Vec<String>> {
     ])
 }
 
+/// What `tidemill check` says of these settings.
+fn check(directory: &Path, settings: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.arg("check").env("TIDEMILL_DATA_DIR", directory).args(["--set", "http.listen=127.0.0.1:0"]);
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
 fn with<'a>(shared: &'a [String], own: &[&'a str]) -> Vec<&'a str> {
     shared.iter().map(String::as_str).chain(own.iter().copied()).collect()
 }
@@ -89,7 +102,11 @@ async fn an_api_node_has_no_model_takes_what_workers_process_and_passes_search_o
     assert!(small < NO_MODEL_BYTES, "the API node takes {small} bytes");
     assert!(large > small + NO_MODEL_BYTES, "the worker takes {large} bytes: is its model loaded?");
 
+    let checked = check(&of("check"), &with(&shared, &own));
+    assert!(checked.contains("takes work") && !checked.contains("models "), "{checked}");
     drop(worker);
+    let checked = check(&of("check"), &with(&shared, &own));
+    assert!(checked.contains("AWAY"), "{checked}");
     let (status, answer) = api.get("/v1/search?q=container").await;
     assert_eq!((status, &answer["error"]["code"]), (503, &json!("TM0041")), "{answer}");
     let (status, answer) = api.post("/v1/documents", &json!({"source": "news", "text": text})).await;
