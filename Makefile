@@ -21,7 +21,8 @@ run: setup model ## build and run the daemon with the sample feed; Ctrl-C drains
 	@cargo build --release --locked --bin tidemill
 	@exec "$(CARGO_TARGET_DIR)/release/tidemill" run -c config/default.toml --sample
 
-test: setup model ## all tests
+test: setup model ## all tests, after getting the services that they start
+	@deploy/testenv/setup.sh
 	@echo "make test: building and running all tests in $(CARGO_TARGET_DIR) (minutes the first time)"
 	@cargo test --locked
 

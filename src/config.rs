@@ -65,6 +65,8 @@ sections! {
     node: node::NodeConfig;
     /// The Redis server that daemons share. Not used while its URL is empty.
     redis: redis::RedisConfig;
+    /// How to reach PostgreSQL, for `store.backend = "postgres"`.
+    postgres: postgres::PostgresConfig;
 }
 
 pub mod actors;
@@ -83,6 +85,7 @@ pub mod layers;
 pub mod log;
 pub mod logging;
 pub mod node;
+pub mod postgres;
 pub mod problem;
 pub mod redis;
 pub mod reload;

@@ -1,7 +1,11 @@
 //! The stores: one trait per need, one folder per backend.
 
+mod cursor;
 pub mod documents;
 pub mod lock;
+mod names;
+pub mod pools;
+pub mod postgres;
 pub mod redis;
 pub mod sqlite;
 pub mod vector_index;

@@ -21,7 +21,7 @@ impl Health {
         let (log, documents, vectors) = futures_util::future::join3(checks.0, checks.1, checks.2).await;
         let mut found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
-            dependency("documents", documents.map(|()| "answers".to_owned())),
+            dependency("documents", documents.map(|()| format!("{} answers", services.documents.describe()))),
         ];
         if services.live.config.load().node.is_worker() {
             found.extend([

@@ -38,6 +38,9 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
         }
         log_is_away = measured.is_err();
         tell_restarts(&services, &mut restarts);
+        for pool in services.documents.pools() {
+            metrics::store_pool(pool.store, pool.used, pool.available, pool.waiting);
+        }
         if looks.is_multiple_of(LOOKS_PER_CHECK) {
             ctx.protect(services.health.check(&services)).await;
         }

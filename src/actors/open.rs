@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
+use crate::config::store::StoreBackend;
 use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, ModelError, Models};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
+use crate::stores::postgres::{self, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
@@ -26,6 +28,7 @@ use super::health::Health;
 use super::servers::Sockets;
 use super::services::{Live, Services};
 use super::shared::{PendingVectors, Recall};
+use super::waiting::{self, patiently};
 
 /// Events kept for late watchers.
 const EVENT_HISTORY: usize = 1000;
@@ -58,14 +61,17 @@ pub enum OpenError {
     /// A store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
     /// The store is gone, and the log is not.
     #[error(
-        "the store {path} is empty, but {consumed} records of the log were consumed into it: restore it, or set \
+        "the store {store} is empty, but {consumed} records of the log were consumed into it: restore it, or set \
          kafka.group to a new name to read the log again from its beginning"
     )]
     StoreLost {
-        /// The store's file.
-        path: PathBuf,
+        /// The store's file, or server and database.
+        store: String,
         /// Records the log says were consumed.
         consumed: i64,
     },
@@ -90,7 +96,11 @@ impl OpenError {
     #[must_use]
     pub fn is_setting(&self) -> bool {
         match self {
-            Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => true,
+            Self::Model(_)
+            | Self::Encoder { .. }
+            | Self::StoreLost { .. }
+            | Self::Postgres(postgres::OpenError::Setting(_)) => true,
+            Self::Postgres(postgres::OpenError::Unavailable(_)) => false,
             Self::Log(_) | Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
         }
     }
@@ -101,6 +111,7 @@ impl OpenError {
         match self {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
+            Self::Postgres(error) => waiting::Passing::may_pass(error),
             Self::DataDir { .. } | Self::Socket(_) => true,
             Self::LogFile(_) | Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => false,
         }
@@ -122,7 +133,16 @@ pub async fn open(
     let Models { encoder, sentiment } = models(config)?;
     let (log, log_faults) = open_log(config)?;
     log.ensure_topics(&config.kafka.topics.all()).await?;
-    let documents = open_documents(config)?;
+    let events = Arc::new(EventBus::new(EVENT_HISTORY));
+    let documents: Arc<dyn DocumentStore> = match config.store.backend {
+        StoreBackend::Sqlite => Arc::new(open_sqlite(config)?),
+        StoreBackend::Postgres => {
+            let open = async || PostgresStore::open(&config.postgres).await;
+            let store = patiently(&sockets, "documents", config.postgres.startup_wait(), open).await?;
+            store.keep_logs(log_level.tap(), &events);
+            Arc::new(store)
+        }
+    };
     store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
     let recall = recall(config, &*documents).await?;
@@ -136,7 +156,7 @@ pub async fn open(
         encoder,
         sentiment,
         recall,
-        events: Arc::new(EventBus::new(EVENT_HISTORY)),
+        events,
         backlog: Arc::default(),
         health: Health::default(),
         documents_topic: topics.documents.as_str().into(),
@@ -206,8 +226,7 @@ async fn store_is_not_lost(config: &Config, log: &dyn Log, documents: &dyn Docum
     let topics = [config.kafka.topics.documents.clone()];
     let consumed = log.lag(&config.kafka.group, &topics).await?.iter().map(|partition| partition.committed).sum();
     if consumed > 0 {
-        let path = config.daemon.data_dir.join(&config.store.sqlite_path);
-        return Err(OpenError::StoreLost { path, consumed });
+        return Err(OpenError::StoreLost { store: documents.describe(), consumed });
     }
     Ok(())
 }
@@ -218,14 +237,14 @@ async fn open_vectors(
     encoder: &dyn Encoder,
     documents: &dyn DocumentStore,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
-    if config.node.is_worker() {
-        same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
-    }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
-    let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     if !config.node.is_worker() || !encoder.makes_vectors() {
-        return Ok(Arc::new(PooledIndex::new(index))); // nothing is compared or searched here: it stays empty
+        // nothing is compared or searched here: it stays empty
+        let (index, _) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
+        return Ok(Arc::new(PooledIndex::new(index)));
     }
+    same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     let stored = documents.counts().await?.stored;
     match opened {
         Opened::MustRebuild(reason) => rebuild(&index, documents, &reason).await?,
@@ -298,10 +317,22 @@ pub async fn try_log(config: &Config) -> Result<(), OpenError> {
 /// Why it does not answer.
 pub async fn try_store(config: &Config) -> Result<(), OpenError> {
     let _lock = lock_data_dir(&config.daemon.data_dir)?;
-    Ok(open_documents(config)?.check().await?)
+    match config.store.backend {
+        StoreBackend::Sqlite => Ok(open_sqlite(config)?.check().await?),
+        StoreBackend::Postgres => Ok(PostgresStore::open(&config.postgres).await?.check().await?),
+    }
 }
 
-fn open_documents(config: &Config) -> Result<Arc<dyn DocumentStore>, OpenError> {
+fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {
     let path = config.daemon.data_dir.join(&config.store.sqlite_path);
-    Ok(Arc::new(SqliteStore::open(&path, &config.store)?))
+    Ok(SqliteStore::open(&path, &config.store)?)
+}
+
+impl waiting::Passing for postgres::OpenError {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Setting(_) => false,
+        }
+    }
 }

@@ -126,6 +126,10 @@ impl Operations for DaemonOperations {
         Readiness { ready: answered && !stopping && self.services.tree.get().is_some(), stopping, dependencies }
     }
 
+    fn pool_status(&self) -> Option<Value> {
+        Some(json!({ "pools": self.services.documents.pools() }))
+    }
+
     fn replay_dead_letter<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, OperationError>> {
         Box::pin(async move {
             let away = |error: &dyn std::fmt::Display| OperationError::Unavailable(error.to_string());

@@ -194,6 +194,7 @@ impl Declaration<'_> {
     fn publisher(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
         let make = |services: &Services, _: &Mailboxes| Publisher {
             log: Arc::clone(&services.log),
+            outbox: services.log.outbox(),
             topic: Arc::clone(&services.analyses_topic),
             events: Arc::clone(&services.events),
         };

@@ -4,7 +4,6 @@
 //! sync. Every call has a deadline and must be made inside a tokio runtime with its timer on.
 
 mod connection;
-mod cursor;
 mod dead_letters;
 mod deliveries;
 mod queries;
@@ -20,12 +19,13 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use self::cursor::{Cursor, checked_limit};
 use self::workers::Workers;
+use super::cursor::{self, Cursor, checked_limit};
 use super::documents::{
     DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError,
     StoredDocument, VerdictRow, WriteOutcome,
 };
+use super::pools::PoolStatus;
 use crate::config::store::StoreConfig;
 use crate::messages::dead_letter::StoredDeadLetter;
 use crate::telemetry::metrics::store_operation;
@@ -217,6 +217,14 @@ impl DocumentStore for SqliteStore {
 
     fn fail_for(&self, duration: Duration) {
         *self.failing_until.lock() = Some(Instant::now() + duration);
+    }
+
+    fn describe(&self) -> String {
+        self.workers.path().display().to_string()
+    }
+
+    fn pools(&self) -> Vec<PoolStatus> {
+        self.workers.pools()
     }
 }
 

@@ -78,6 +78,8 @@ catalogue! {
     Recorder: Counter "tidemill_embedding_tokens_total" Count [] "Tokens encoded";
     Recorder: Histogram "tidemill_dedup_lookup_seconds" Seconds [] "Time of a batch's near-duplicate lookup in the vector index";
     Recorder: Histogram "tidemill_store_operations_seconds" Seconds ["store", "operation", "outcome"] "Time of store operations by store, operation and outcome";
+    Recorder: Gauge "tidemill_store_pool_connections" Count ["store", "state"] "Connections of a store's pool by state: used, idle, or calls waiting for one";
+    Recorder: Counter "tidemill_logbook_dropped_total" Count ["kind"] "Log lines and events that were not kept in the store because its queue was full or it was away";
     Recorder: Counter "tidemill_cache_requests_total" Count ["cache", "outcome"] "Cache requests by cache and outcome";
     Recorder: Counter "tidemill_http_requests_total" Count ["route", "method", "status"] "HTTP requests by route, method and status";
     Recorder: Histogram "tidemill_http_request_seconds" Seconds ["route"] "Time of HTTP requests by route";

@@ -93,6 +93,19 @@ pub fn store_operation(store: &'static str, operation: &'static str, outcome: &'
         .record(elapsed.as_secs_f64());
 }
 
+/// How busy a store's pool is.
+pub fn store_pool(store: &'static str, used: usize, idle: usize, waiting: usize) {
+    for (state, count) in [("used", used), ("idle", idle), ("waiting", waiting)] {
+        #[expect(clippy::cast_precision_loss, reason = "pools are small")]
+        gauge!("tidemill_store_pool_connections", "store" => store, "state" => state).set(count as f64);
+    }
+}
+
+/// Log lines (`line`) or events (`event`) were not kept.
+pub fn logbook_dropped(kind: &'static str, count: u64) {
+    counter!("tidemill_logbook_dropped_total", "kind" => kind).increment(count);
+}
+
 /// One cache request: `hit`, `miss` or `invalidated`.
 pub fn cache_request(cache: &'static str, outcome: &'static str) {
     counter!("tidemill_cache_requests_total", "cache" => cache, "outcome" => outcome).increment(1);
