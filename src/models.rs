@@ -6,6 +6,7 @@ use crate::config::encoder::{EncoderConfig, EncoderKind};
 use crate::config::sentiment::SentimentConfig;
 use crate::messages::analysis::{EmbeddingInfo, Sentiment};
 
+pub mod absent;
 pub mod compute;
 pub mod hashing;
 pub mod kernels;
@@ -94,6 +95,9 @@ pub enum ModelError {
         /// What is wrong with them.
         reason: String,
     },
+    /// This node is no worker.
+    #[error("this node has no models: node.roles does not include \"worker\"")]
+    Elsewhere,
     /// The text could not be encoded.
     #[error("encoding failed: {0}")]
     Encoding(String),

@@ -9,7 +9,11 @@ mod bad_input;
 mod chaos;
 #[path = "daemon/corpus.rs"]
 mod corpus;
+#[path = "daemon/nodes.rs"]
+mod nodes;
 #[path = "daemon/pipeline.rs"]
 mod pipeline;
 #[path = "daemon/process.rs"]
 mod process;
+#[path = "daemon/service_manager.rs"]
+mod service_manager;

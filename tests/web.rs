@@ -13,6 +13,8 @@ mod intake;
 mod limits;
 #[path = "web/models.rs"]
 mod models;
+#[path = "web/nodes.rs"]
+mod nodes;
 #[path = "web/operating.rs"]
 mod operating;
 #[path = "web/queries.rs"]

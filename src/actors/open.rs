@@ -18,6 +18,7 @@ use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
 use crate::messages::event::EventBus;
+use crate::models::absent::{AbsentEncoder, AbsentSentiment};
 use crate::models::compute::Compute;
 use crate::models::hashing::HashingEncoder;
 use crate::models::minilm::MiniLm;
@@ -25,7 +26,7 @@ use crate::models::sentiment::{self, LocalSentiment};
 use crate::models::{Encoder, ModelError, SentimentModel};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
 use crate::stores::sqlite::SqliteStore;
-use crate::stores::vector_index::{EmbeddedIndex, Opened, Rebuilt};
+use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
 use crate::telemetry::logs::LogLevel;
 use crate::text::near_duplicates::DuplicateMemory;
@@ -188,11 +189,14 @@ pub fn is_held(path: &Path) -> bool {
 /// An encoder and the sentiment model that fits it.
 pub type Models = (Arc<dyn Encoder>, Arc<dyn SentimentModel>);
 
-/// The encoder and the sentiment model that fits it.
+/// The encoder and the sentiment model that fits it; on a node that is no worker, what stands in their place.
 ///
 /// # Errors
 /// If a model file is missing or damaged.
 pub fn models(config: &Config) -> Result<Models, ModelError> {
+    if !config.node.is_worker() {
+        return Ok((Arc::new(AbsentEncoder::new(config.encoder.kind)), Arc::new(AbsentSentiment::default())));
+    }
     let compute = Compute::new(config.encoder.threads)?;
     let (bytes, origin) = sentiment::weights(config.sentiment.weights.as_deref())?;
     match config.encoder.kind {
@@ -281,9 +285,14 @@ async fn open_vectors(
     encoder: &dyn Encoder,
     documents: &dyn DocumentStore,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
-    same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    if config.node.is_worker() {
+        same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
+    if !config.node.is_worker() {
+        return Ok(Arc::new(PooledIndex::new(index))); // nothing is compared or searched here: it stays empty
+    }
     let stored = documents.counts().await?.stored;
     match opened {
         Opened::MustRebuild(reason) => rebuild(&index, documents, &reason).await?,
@@ -291,7 +300,7 @@ async fn open_vectors(
         Opened::Current if index.len() as u64 != stored => rebuild(&index, documents, "vectors are missing").await?,
         Opened::Current => {}
     }
-    Ok(Arc::new(index))
+    Ok(Arc::new(PooledIndex::new(index)))
 }
 
 /// Vectors of different encoders can't be compared: a data directory stays with the one it began with.
@@ -327,6 +336,12 @@ async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &
 /// Refills the duplicate memory with what the window still holds.
 async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall, OpenError> {
     let mut memory = DuplicateMemory::new(&config.dedup);
+    if !config.node.is_worker() {
+        return Ok(Recall {
+            memory: Arc::new(Mutex::new(memory)),
+            pending: Arc::new(Mutex::new(PendingVectors::default())),
+        });
+    }
     let counts = documents.counts().await?;
     // windows count by the records' own time, so history counts too wherever the memory has room for all of it
     let fits = counts.stored + counts.duplicates <= config.dedup.capacity as u64;

@@ -76,11 +76,12 @@ catalogue! {
     Recorder: Counter "tidemill_listener_requests_total" Count ["api", "outcome"] "Kafka listener requests by API and outcome";
     Recorder: Histogram "tidemill_embedding_batch_size" Count [] "Texts per encoder call";
     Recorder: Counter "tidemill_embedding_tokens_total" Count [] "Tokens encoded";
-    Recorder: Histogram "tidemill_dedup_lookup_seconds" Seconds [] "Time of one near-duplicate lookup";
+    Recorder: Histogram "tidemill_dedup_lookup_seconds" Seconds [] "Time of a batch's near-duplicate lookup in the vector index";
     Recorder: Histogram "tidemill_store_operations_seconds" Seconds ["store", "operation", "outcome"] "Time of store operations by store, operation and outcome";
     Recorder: Counter "tidemill_cache_requests_total" Count ["cache", "outcome"] "Cache requests by cache and outcome";
     Recorder: Counter "tidemill_http_requests_total" Count ["route", "method", "status"] "HTTP requests by route, method and status";
     Recorder: Histogram "tidemill_http_request_seconds" Seconds ["route"] "Time of HTTP requests by route";
+    Recorder: Counter "tidemill_worker_requests_total" Count ["worker", "outcome"] "Requests an API node passed on, by worker and outcome";
     Recorder: Counter "tidemill_config_reloads_total" Count ["outcome"] "Configuration reloads by outcome";
     Recorder: Gauge "tidemill_build_info" Count ["version"] "Always 1; the version is a label";
 }

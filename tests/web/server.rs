@@ -10,7 +10,7 @@ use serde_json::Value;
 use tidemill::config::http::HttpConfig;
 use tidemill::config::secret::Secret;
 use tidemill::messages::event::EventBus;
-use tidemill::web::state::ApiState;
+use tidemill::web::state::{ApiState, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -58,6 +58,11 @@ impl Server {
     }
 
     pub async fn start_with(http: HttpConfig, token: Option<&str>, faults_enabled: bool) -> Self {
+        Self::start_as(http, token, faults_enabled, Node::default()).await
+    }
+
+    pub async fn start_as(http: HttpConfig, token: Option<&str>, faults_enabled: bool, node: Node) -> Self {
+        tidemill::tls::install_provider();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let store = Arc::new(FakeStore::default());
@@ -76,6 +81,7 @@ impl Server {
         let stopping = CancellationToken::new();
         let state = ApiState {
             http,
+            node,
             token: token.map(Secret::new),
             faults_enabled,
             decode: Arc::new(decode),
@@ -90,6 +96,7 @@ impl Server {
             stopping: stopping.clone(),
         };
         let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
+        tidemill::tls::install_provider();
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         Self { address, client, log, store, vectors, operations, analyst, events, stopping, task }
     }

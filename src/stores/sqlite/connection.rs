@@ -8,8 +8,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::stores::documents::StoreError;
 
 /// Schema changes in order; the file's `user_version` says how many it has. Never edit one that was released.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_documents.sql"), include_str!("migrations/0002_dead_letters.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_documents.sql"),
+    include_str!("migrations/0002_dead_letters.sql"),
+    include_str!("migrations/0003_deliveries.sql"),
+];
 
 /// Prepared statements kept per connection.
 const CACHED_STATEMENTS: usize = 64;
