@@ -128,6 +128,7 @@ async fn a_start_waits_for_the_broker_and_its_death_and_silence_under_load_lose_
         let scenario = std::sync::Arc::clone(&scenario);
         async move { scenario.daemon("daemon", &[]).await }
     });
+    tidemill::tls::install_provider();
     let client = reqwest::Client::new();
     let at = |path: &str| format!("http://127.0.0.1:{port}{path}");
     let waits = eventually(PATIENCE, async || {
