@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::config::Config;
+use crate::config::kafka::KafkaConfig;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
 use crate::config::store::StoreBackend;
@@ -28,13 +31,15 @@ use super::health::Health;
 use super::servers::Sockets;
 use super::services::{Live, Services};
 use super::shared::{PendingVectors, Recall};
-use super::waiting::{self, patiently};
+use super::waiting::patiently;
 
 /// Events kept for late watchers.
 const EVENT_HISTORY: usize = 1000;
 /// Held while a daemon uses the data directory.
 const LOCK_FILE: &str = "tidemill.lock";
 
+/// Holds what tells this daemon's transactions from others'.
+const DAEMON_ID_FILE: &str = "daemon-id";
 /// Names the encoder whose vectors the data directory holds.
 const ENCODER_FILE: &str = "encoder";
 
@@ -100,8 +105,13 @@ impl OpenError {
             | Self::Encoder { .. }
             | Self::StoreLost { .. }
             | Self::Postgres(postgres::OpenError::Setting(_)) => true,
-            Self::Postgres(postgres::OpenError::Unavailable(_)) => false,
-            Self::Log(_) | Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
+            // refused credentials, more replicas than brokers, a topic that may not be created
+            Self::Log(error) => !error.is_retriable(),
+            Self::Postgres(postgres::OpenError::Unavailable(_))
+            | Self::LogFile(_)
+            | Self::Store(_)
+            | Self::DataDir { .. }
+            | Self::Socket(_) => false,
         }
     }
 
@@ -111,7 +121,7 @@ impl OpenError {
         match self {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
-            Self::Postgres(error) => waiting::Passing::may_pass(error),
+            Self::Postgres(error) => error.may_pass(),
             Self::DataDir { .. } | Self::Socket(_) => true,
             Self::LogFile(_) | Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => false,
         }
@@ -132,13 +142,14 @@ pub async fn open(
     let sockets = Sockets::bind(config).map_err(OpenError::Socket)?;
     let Models { encoder, sentiment } = models(config)?;
     let (log, log_faults) = open_log(config)?;
-    log.ensure_topics(&config.kafka.topics.all()).await?;
+    topics_are_there(config, &*log, &sockets).await?;
     let events = Arc::new(EventBus::new(EVENT_HISTORY));
     let documents: Arc<dyn DocumentStore> = match config.store.backend {
         StoreBackend::Sqlite => Arc::new(open_sqlite(config)?),
         StoreBackend::Postgres => {
+            let patience = config.postgres.startup_wait();
             let open = async || PostgresStore::open(&config.postgres).await;
-            let store = patiently(&sockets, "documents", config.postgres.startup_wait(), open).await?;
+            let store = patiently("documents", patience, &sockets, postgres::OpenError::may_pass, open).await?;
             store.keep_logs(log_level.tap(), &events);
             Arc::new(store)
         }
@@ -214,8 +225,46 @@ fn open_log(config: &Config) -> Result<OpenedLog, OpenError> {
             let log = Arc::new(log);
             Ok((Arc::clone(&log) as Arc<dyn Log>, Some(log)))
         }
-        LogBackend::Kafka => Ok((Arc::new(KafkaLog::new(&config.kafka, &config.log)?), None)),
+        LogBackend::Kafka => {
+            let kafka = with_transactional_id(config)?;
+            Ok((Arc::new(KafkaLog::new(&kafka, &config.log)?), None))
+        }
     }
+}
+
+/// The settings of Kafka, with a name for the daemon's transactions that stays with its data directory.
+fn with_transactional_id(config: &Config) -> Result<KafkaConfig, OpenError> {
+    let mut kafka = config.kafka.clone();
+    if !kafka.exactly_once || !kafka.transactional_id.is_empty() {
+        return Ok(kafka);
+    }
+    let file = config.daemon.data_dir.join(DAEMON_ID_FILE);
+    let named = |error: std::io::Error| OpenError::DataDir { path: file.clone(), reason: error.to_string() };
+    let id = match std::fs::read_to_string(&file) {
+        Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
+        Ok(_) => return Err(named(std::io::Error::other("it is empty"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id = Uuid::new_v4().simple().to_string();
+            let fresh = file.with_extension("new");
+            std::fs::write(&fresh, &id).and_then(|()| std::fs::rename(&fresh, &file)).map_err(named)?;
+            id
+        }
+        Err(error) => return Err(named(error)),
+    };
+    kafka.transactional_id = format!("{}-{id}", kafka.group);
+    Ok(kafka)
+}
+
+/// Makes sure of the topics, waiting for brokers that don't answer yet.
+async fn topics_are_there(config: &Config, log: &dyn Log, sockets: &Sockets) -> Result<(), OpenError> {
+    let topics = config.kafka.topics.all();
+    let patience = match config.log.backend {
+        LogBackend::Embedded => Duration::ZERO,
+        LogBackend::Kafka => Duration::from_secs(config.kafka.start_timeout_seconds),
+    };
+    let ensured =
+        patiently("log", patience, sockets, LogError::is_retriable, async || log.ensure_topics(&topics).await);
+    Ok(ensured.await?)
 }
 
 /// An empty store beside a consumed log means that its file was lost: going on would hide the loss.
@@ -326,13 +375,4 @@ pub async fn try_store(config: &Config) -> Result<(), OpenError> {
 fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {
     let path = config.daemon.data_dir.join(&config.store.sqlite_path);
     Ok(SqliteStore::open(&path, &config.store)?)
-}
-
-impl waiting::Passing for postgres::OpenError {
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Unavailable(_) => true,
-            Self::Setting(_) => false,
-        }
-    }
 }

@@ -56,6 +56,14 @@ impl Sockets {
         self.http.local_addr()
     }
 
+    /// A handle on the HTTP socket.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn adopt_http(&self) -> Result<tokio::net::TcpListener, Fault> {
+        adopt(&self.http)
+    }
+
     /// Where the Kafka listener really listens, if it is on.
     #[must_use]
     pub fn kafka_address(&self) -> Option<SocketAddr> {
@@ -90,7 +98,7 @@ fn adopt(socket: &std::net::TcpListener) -> Result<tokio::net::TcpListener, Faul
 /// If the socket fails or the token can't be read.
 pub async fn http(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     let state = Arc::new(api_state(&services)?);
-    let listener = adopt(&services.sockets.http)?;
+    let listener = services.sockets.adopt_http()?;
     let stopping = ctx.clone();
     let serving = crate::web::serve(listener, state, async move { stopping.stopping().await });
     ctx.protect(serving).await.map_err(|error| Fault::broken(format!("http server failed: {error}")))

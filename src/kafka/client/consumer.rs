@@ -62,6 +62,27 @@ impl KafkaConsumer {
         self.member.as_ref().ok_or_else(|| LogError::Failed("the consumer is closed".to_owned()))
     }
 
+    /// Markers of transactions and aborted records take offsets and are never handed out. Where all that was handed out is
+    /// done, they are behind us once librdkafka has passed them.
+    fn skip_what_is_never_handed_out(&self, consumer: &BaseConsumer<MemberContext>) {
+        let done = self.membership.lock().all_done();
+        if done.is_empty() {
+            return;
+        }
+        let Ok(positions) = consumer.position() else { return };
+        let mut membership = self.membership.lock();
+        for key in done {
+            let position = positions.find_partition(&key.0, key.1).and_then(|element| element.offset().to_raw());
+            let next = membership.committable.get(&key).copied();
+            if let (Some(position), Some(next)) = (position, next)
+                && position > next
+            {
+                membership.committable.insert(key.clone(), position);
+                membership.handed_out.insert(key, position);
+            }
+        }
+    }
+
     /// A copy of the message that holds nothing of librdkafka's buffers.
     fn record(&self, message: &BorrowedMessage<'_>) -> Record {
         let known = self.topics.iter().find(|topic| ***topic == *message.topic());
@@ -117,6 +138,8 @@ impl LogConsumer for KafkaConsumer {
             match polled {
                 Some(Ok(message)) => {
                     bytes += message.payload_len() + message.key_len();
+                    let key = (message.topic().to_owned(), message.partition());
+                    self.membership.lock().handed_out.insert(key, message.offset() + 1);
                     records.push(self.record(&message));
                 }
                 Some(Err(error)) if mends_itself(&error) => tracing::warn!(%error, "polling goes on"),
@@ -151,9 +174,9 @@ impl LogConsumer for KafkaConsumer {
 
     fn commit(&mut self, wait: bool) -> Result<(), LogError> {
         let (consumer, committer) = self.member()?;
+        self.skip_what_is_never_handed_out(consumer);
         let (due, failure) = {
             let mut membership = self.membership.lock();
-            membership.skip_what_nobody_hands_out();
             let done = if wait { &membership.committed } else { &membership.sent };
             (membership.uncommitted(&membership.assigned, done), membership.commit_failure.take())
         };

@@ -88,8 +88,8 @@ pub(super) struct Membership {
     pub committed: BTreeMap<Key, i64>,
     /// Committed offset (or the beginning) and end of partitions, as last heard.
     pub heard: BTreeMap<Key, (i64, i64)>,
-    /// Where nothing but records of ended transactions lies ahead: from the first offset on, the second may be committed.
-    pub skippable: BTreeMap<Key, (i64, i64)>,
+    /// Offsets after the last records handed out under the current assignments.
+    pub handed_out: BTreeMap<Key, i64>,
     /// The last commit beside the polling thread failed with this.
     pub commit_failure: Option<LogError>,
 }
@@ -101,15 +101,10 @@ impl Membership {
         due.map(|(key, next)| (key.clone(), *next)).collect()
     }
 
-    /// Lets what is done up to the last record handed out reach over what is never handed out.
-    pub(super) fn skip_what_nobody_hands_out(&mut self) {
-        for (key, (from, to)) in &self.skippable {
-            let committable = self.committable.get(key).copied();
-            let heard = self.heard.get(key).map(|(committed, _)| *committed);
-            if self.assigned.contains(key) && committable.or(heard) == Some(*from) {
-                self.committable.insert(key.clone(), *to);
-            }
-        }
+    /// The partitions where all that was handed out is done.
+    pub(super) fn all_done(&self) -> Vec<Key> {
+        let done = self.handed_out.iter().filter(|(key, next)| self.committable.get(*key) == Some(*next));
+        done.map(|(key, _)| key.clone()).collect()
     }
 
     /// These are committed; what is not ours any more is not remembered.
@@ -185,7 +180,7 @@ impl MemberContext {
                 membership.sent.remove(key);
                 membership.committed.remove(key);
                 membership.heard.remove(key);
-                membership.skippable.remove(key);
+                membership.handed_out.remove(key);
             }
             membership.events.push(LogEvent::Revoked { partitions: going.to_vec() });
         };
@@ -217,15 +212,6 @@ impl ClientContext for MemberContext {
                 }
                 let key = (topic.clone(), number);
                 let committed = partition.committed_offset.max(partition.lo_offset).max(0);
-                // Markers of transactions and aborted records take offsets too and are never handed out. Where all that
-                // was handed out is done and nothing is on its way, they are behind us.
-                let handed_out = if partition.app_offset >= 0 { partition.app_offset } else { committed };
-                if partition.fetchq_cnt == 0 && partition.fetch_state == "active" && partition.next_offset > handed_out
-                {
-                    membership.skippable.insert(key.clone(), (handed_out, partition.next_offset));
-                } else {
-                    membership.skippable.remove(&key);
-                }
                 membership.heard.insert(key, (committed, partition.hi_offset));
             }
         }

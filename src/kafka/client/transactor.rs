@@ -21,7 +21,7 @@ use super::errors::log_error;
 use super::{outgoing, settings};
 use crate::config::kafka::KafkaConfig;
 use crate::kafka::log::LogError;
-use crate::kafka::outbox::{Outbox, Staged};
+use crate::kafka::outbox::{Outbox, Staged, record_bytes};
 
 /// Longest wait for room in librdkafka's queue.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
@@ -51,7 +51,7 @@ struct Failure {
     error: KafkaError,
     /// Whether the commit itself was asked for and may be asked for again.
     at_commit: bool,
-    /// Records that the broker will never take.
+    /// Records that came with one that the broker will never take.
     refused: Vec<usize>,
 }
 
@@ -170,7 +170,10 @@ impl Transactor {
 
     /// Leaves no transaction open, or notes what is still to be done.
     fn recover(&self, state: &mut State, batch: Batch, failure: &Failure) -> LogError {
-        let refused: Vec<Staged> = failure.refused.iter().map(|index| batch.staged[*index].clone()).collect();
+        // The broker refuses a batch as a whole; its largest record is the one that can't go.
+        let suspects = failure.refused.iter().map(|index| &batch.staged[*index]);
+        let refused: Vec<Staged> =
+            suspects.max_by_key(|staged| record_bytes(&staged.record)).into_iter().cloned().collect();
         for Staged { origin, offset, .. } in &refused {
             tracing::error!(
                 topic = origin.0, partition = origin.1, offset, error = %failure.error,

@@ -17,6 +17,17 @@ pub enum OpenError {
     Unavailable(String),
 }
 
+impl OpenError {
+    /// Whether the same attempt may succeed later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Setting(_) => false,
+        }
+    }
+}
+
 /// An error inside a call.
 #[derive(Debug)]
 pub(super) enum Failure {
