@@ -15,14 +15,14 @@ pub struct Health {
 }
 
 impl Health {
-    /// Asks the log and the store, each with its own deadline.
+    /// Asks the log and the stores, each with its own deadline.
     pub async fn check(&self, services: &Services) {
-        let (log, documents) = futures_util::future::join(services.log.check(), services.documents.check()).await;
-        let vectors = services.vectors.len();
+        let checks = (services.log.check(), services.documents.check(), services.vectors.check());
+        let (log, documents, vectors) = futures_util::future::join3(checks.0, checks.1, checks.2).await;
         let found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
             dependency("documents", documents.map(|()| "answers".to_owned())),
-            dependency::<String>("vectors", Ok(format!("{vectors} vectors"))),
+            dependency("vectors", vectors),
             dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
             dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
         ];

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::documents::StoreError;
 
 /// One vector to keep.
@@ -45,13 +47,45 @@ pub struct Neighbor {
     pub timestamp_ms: i64,
 }
 
-/// Nearest-neighbour index. An inserted vector is found by the next search.
+/// A search for neighbours.
+#[derive(Debug, Clone)]
+pub struct VectorQuery {
+    /// What they are near to.
+    pub vector: Arc<[f32]>,
+    /// How many at most.
+    pub k: usize,
+    /// Which ones count.
+    pub filter: VectorFilter,
+}
+
+/// Nearest-neighbour index. A vector is found by every search that begins after its insert was resolved. Calls never
+/// block the thread they are made on.
 pub trait VectorIndex: Send + Sync {
-    /// Inserts or replaces.
+    /// Inserts or replaces, in order.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for a wrong dimension or values that are not finite.
-    fn insert(&self, entry: VectorEntry) -> Result<(), StoreError>;
+    /// [`StoreError::Refused`] for a wrong dimension or values that are not finite; then any part may have been inserted.
+    fn upsert(&self, entries: Vec<VectorEntry>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Removes those that are there.
+    ///
+    /// # Errors
+    /// If the index is away.
+    fn remove(&self, ids: Vec<Arc<str>>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// For each query, in order: up to `k` nearest by cosine, best first; equal similarities by earlier time, then id.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidQuery`] for a wrong dimension or values that are not finite.
+    fn nearest_many(&self, queries: Vec<VectorQuery>) -> BoxFuture<'_, Result<Vec<Vec<Neighbor>>, StoreError>>;
+
+    /// As [`VectorIndex::nearest_many`] for one query.
+    ///
+    /// # Errors
+    /// As there.
+    fn nearest(&self, query: VectorQuery) -> BoxFuture<'_, Result<Vec<Neighbor>, StoreError>> {
+        Box::pin(async move { Ok(self.nearest_many(vec![query]).await?.pop().unwrap_or_default()) })
+    }
 
     /// Tells that the store of documents is about to change: a file saved before must not look current any more.
     ///
@@ -61,19 +95,7 @@ pub trait VectorIndex: Send + Sync {
         Ok(())
     }
 
-    /// Removes; false if it was not there.
-    ///
-    /// # Errors
-    /// If the index is away.
-    fn remove(&self, id: &str) -> Result<bool, StoreError>;
-
-    /// Up to `k` nearest by cosine, best first; equal similarities by earlier time, then id.
-    ///
-    /// # Errors
-    /// [`StoreError::InvalidQuery`] for a wrong dimension or values that are not finite.
-    fn nearest(&self, vector: &[f32], k: usize, filter: &VectorFilter) -> Result<Vec<Neighbor>, StoreError>;
-
-    /// Vectors held.
+    /// Vectors held; of an index elsewhere, as last told.
     fn len(&self) -> usize;
 
     /// Whether there is none.
@@ -81,9 +103,17 @@ pub trait VectorIndex: Send + Sync {
         self.len() == 0
     }
 
-    /// Writes the index to its file, so that the next start is quick; the store of documents stays the truth.
+    /// Whether the index answers, and what it says of itself. Deadline 2 s.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn check(&self) -> BoxFuture<'_, Result<String, StoreError>>;
+
+    /// Makes the next start quick, where there is a file to write; the store of documents stays the truth.
     ///
     /// # Errors
     /// If the file can't be written.
-    fn save(&self) -> Result<(), StoreError>;
+    fn save(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
