@@ -29,3 +29,4 @@ pub mod sql_writer;
 pub mod timing;
 pub mod topology;
 pub mod vector_writer;
+pub mod waiting;

@@ -19,13 +19,16 @@ impl Health {
     pub async fn check(&self, services: &Services) {
         let checks = (services.log.check(), services.documents.check(), services.vectors.check());
         let (log, documents, vectors) = futures_util::future::join3(checks.0, checks.1, checks.2).await;
-        let found = vec![
+        let mut found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
             dependency("documents", documents.map(|()| "answers".to_owned())),
             dependency("vectors", vectors),
             dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
             dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
         ];
+        if let Some(redis) = &services.redis {
+            found.push(dependency("redis", redis.usable().await));
+        }
         *self.dependencies.lock() = found;
     }
 

@@ -8,6 +8,7 @@ use chrono::Utc;
 use parking_lot::Mutex;
 
 use crate::config::Config;
+use crate::config::dedup::Sharing;
 use crate::config::encoder::EncoderKind;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
@@ -20,7 +21,10 @@ use crate::models::hashing::HashingEncoder;
 use crate::models::minilm::MiniLm;
 use crate::models::sentiment::{self, LocalSentiment};
 use crate::models::{Encoder, ModelError, SentimentModel};
+use crate::stores::claims::{Claims, LocalClaims};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
+use crate::stores::redis::Redis;
+use crate::stores::redis::claims::SharedClaims;
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
@@ -85,6 +89,9 @@ pub enum OpenError {
         /// The one configured now.
         wanted: String,
     },
+    /// Sharing was asked for without a server to share over.
+    #[error("dedup.shared: on needs a Redis server to share over: set redis.url")]
+    SharedWithoutRedis,
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -95,7 +102,7 @@ impl OpenError {
     #[must_use]
     pub fn is_setting(&self) -> bool {
         match self {
-            Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => true,
+            Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } | Self::SharedWithoutRedis => true,
             Self::Log(_) | Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
         }
     }
@@ -107,7 +114,11 @@ impl OpenError {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
             Self::DataDir { .. } | Self::Socket(_) => true,
-            Self::LogFile(_) | Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => false,
+            Self::LogFile(_)
+            | Self::Model(_)
+            | Self::Encoder { .. }
+            | Self::StoreLost { .. }
+            | Self::SharedWithoutRedis => false,
         }
     }
 }
@@ -130,7 +141,8 @@ pub async fn open(
     let documents = open_documents(config)?;
     store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
-    let recall = recall(config, &*documents).await?;
+    let redis = open_redis(config)?;
+    let recall = recall(config, &*documents, redis.as_ref()).await?;
     let topics = &config.kafka.topics;
     Ok(Services {
         live,
@@ -141,6 +153,7 @@ pub async fn open(
         encoder,
         sentiment,
         recall,
+        redis,
         events: Arc::new(EventBus::new(EVENT_HISTORY)),
         backlog: Arc::default(),
         health: Health::default(),
@@ -279,14 +292,44 @@ async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &
 }
 
 /// Refills the duplicate memory with what the window still holds.
-async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall, OpenError> {
+async fn recall(config: &Config, documents: &dyn DocumentStore, redis: Option<&Redis>) -> Result<Recall, OpenError> {
     let mut memory = DuplicateMemory::new(&config.dedup);
     let counts = documents.counts().await?;
     // windows count by the records' own time, so history counts too wherever the memory has room for all of it
     let fits = counts.stored + counts.duplicates <= config.dedup.capacity as u64;
     let since_ms = if fits { i64::MIN } else { Utc::now().timestamp_millis().saturating_sub(config.dedup.window_ms()) };
     documents.remember(since_ms, Box::new(|document| memory.remember(&document))).await?;
-    Ok(Recall { memory: Arc::new(Mutex::new(memory)), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+    let claims: Arc<dyn Claims> = match redis {
+        Some(redis) if shares_claims(config) => Arc::new(SharedClaims::new(redis, memory, &config.dedup)),
+        _ => Arc::new(LocalClaims::new(memory)),
+    };
+    Ok(Recall { claims, waiting: Arc::default(), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+}
+
+/// Whether other daemons may see the copies of what this one sees.
+fn shares_claims(config: &Config) -> bool {
+    match config.dedup.shared {
+        Sharing::Auto => config.log.backend == LogBackend::Kafka,
+        Sharing::On => true,
+        Sharing::Off => false,
+    }
+}
+
+/// Prepares the connection to Redis where one is configured. The server may still be away.
+fn open_redis(config: &Config) -> Result<Option<Redis>, OpenError> {
+    if config.dedup.shared == Sharing::On && !config.redis.is_used() {
+        return Err(OpenError::SharedWithoutRedis);
+    }
+    Ok(if config.redis.is_used() { Some(Redis::open(&config.redis)?) } else { None })
+}
+
+/// Opens the connection to Redis and asks the server, for checks. `None` where none is configured.
+///
+/// # Errors
+/// Why it does not answer, or takes no writes.
+pub async fn try_redis(config: &Config) -> Result<Option<String>, OpenError> {
+    let Some(redis) = open_redis(config)? else { return Ok(None) };
+    Ok(Some(redis.usable().await?))
 }
 
 /// Opens the log and asks it, for checks.

@@ -155,7 +155,7 @@ impl Operations for DaemonOperations {
     }
 
     fn cache_stats(&self) -> Option<Value> {
-        let memory = self.services.recall.memory.lock().len();
+        let memory = self.services.recall.claims.len();
         let pending = self.services.recall.pending.lock().len();
         let capacity = self.services.live.dedup.load().capacity;
         Some(json!({

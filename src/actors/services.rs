@@ -16,6 +16,7 @@ use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
 use crate::stores::documents::DocumentStore;
+use crate::stores::redis::Redis;
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::Tree;
 use crate::telemetry::logs::LogLevel;
@@ -78,6 +79,8 @@ pub struct Services {
     pub sentiment: Arc<dyn SentimentModel>,
     /// Duplicate memory and pending vectors.
     pub recall: Recall,
+    /// Redis, if it is used.
+    pub redis: Option<Redis>,
     /// Told of verdicts, dead letters and restarts.
     pub events: Arc<EventBus>,
     /// Records in the documents topic that are not consumed yet, as last measured.

@@ -156,6 +156,8 @@ impl Declaration<'_> {
                     vectors: Arc::clone(&services.vectors),
                     embedding: services.encoder.info().clone(),
                     recall: services.recall.clone(),
+                    dedup: Arc::clone(&services.live.dedup),
+                    itself: to.sql_writer.clone(),
                     vector_writer: to.vector_writer.clone(),
                 },
             ))
