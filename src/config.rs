@@ -62,9 +62,12 @@ sections! {
     faults: faults::FaultsConfig;
     /// The Redis server that daemons share. Not used while its URL is empty.
     redis: redis::RedisConfig;
+    /// Answers kept for a while.
+    cache: cache::CacheConfig;
 }
 
 pub mod actors;
+pub mod cache;
 pub mod daemon;
 pub mod dedup;
 pub mod docs;

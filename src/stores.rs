@@ -1,5 +1,6 @@
 //! The stores: one trait per need, one folder per backend.
 
+pub mod cache;
 pub mod claims;
 pub mod documents;
 pub mod lock;

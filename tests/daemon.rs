@@ -13,3 +13,5 @@ mod corpus;
 mod pipeline;
 #[path = "daemon/process.rs"]
 mod process;
+#[path = "daemon/verdicts.rs"]
+mod verdicts;

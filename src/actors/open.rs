@@ -8,6 +8,7 @@ use chrono::Utc;
 use parking_lot::Mutex;
 
 use crate::config::Config;
+use crate::config::cache::CacheBackendKind;
 use crate::config::dedup::Sharing;
 use crate::config::encoder::EncoderKind;
 use crate::config::log::LogBackend;
@@ -21,9 +22,12 @@ use crate::models::hashing::HashingEncoder;
 use crate::models::minilm::MiniLm;
 use crate::models::sentiment::{self, LocalSentiment};
 use crate::models::{Encoder, ModelError, SentimentModel};
+use crate::stores::cache::memory::MemoryCache;
+use crate::stores::cache::{Cache, CacheBackend};
 use crate::stores::claims::{Claims, LocalClaims};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
 use crate::stores::redis::Redis;
+use crate::stores::redis::cache::RedisCache;
 use crate::stores::redis::claims::SharedClaims;
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
@@ -89,9 +93,9 @@ pub enum OpenError {
         /// The one configured now.
         wanted: String,
     },
-    /// Sharing was asked for without a server to share over.
-    #[error("dedup.shared: on needs a Redis server to share over: set redis.url")]
-    SharedWithoutRedis,
+    /// A setting needs a server that is not configured.
+    #[error("{0} needs a Redis server: set redis.url")]
+    WithoutRedis(&'static str),
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -102,7 +106,7 @@ impl OpenError {
     #[must_use]
     pub fn is_setting(&self) -> bool {
         match self {
-            Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } | Self::SharedWithoutRedis => true,
+            Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } | Self::WithoutRedis(_) => true,
             Self::Log(_) | Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
         }
     }
@@ -118,7 +122,7 @@ impl OpenError {
             | Self::Model(_)
             | Self::Encoder { .. }
             | Self::StoreLost { .. }
-            | Self::SharedWithoutRedis => false,
+            | Self::WithoutRedis(_) => false,
         }
     }
 }
@@ -153,6 +157,7 @@ pub async fn open(
         encoder,
         sentiment,
         recall,
+        cache: Arc::new(cache(config, redis.as_ref())?),
         redis,
         events: Arc::new(EventBus::new(EVENT_HISTORY)),
         backlog: Arc::default(),
@@ -306,6 +311,19 @@ async fn recall(config: &Config, documents: &dyn DocumentStore, redis: Option<&R
     Ok(Recall { claims, waiting: Arc::default(), pending: Arc::new(Mutex::new(PendingVectors::default())) })
 }
 
+/// The cache the configuration asks for.
+fn cache(config: &Config, redis: Option<&Redis>) -> Result<Cache, OpenError> {
+    let memory = || Arc::new(MemoryCache::new(config.cache.memory_mib << 20)) as Arc<dyn CacheBackend>;
+    let shared = redis.map(|redis| Arc::new(RedisCache::new(redis.clone())) as Arc<dyn CacheBackend>);
+    let backend = match config.cache.backend {
+        CacheBackendKind::Auto => Some(shared.unwrap_or_else(memory)),
+        CacheBackendKind::Memory => Some(memory()),
+        CacheBackendKind::Redis => Some(shared.ok_or(OpenError::WithoutRedis("cache.backend: redis"))?),
+        CacheBackendKind::Off => None,
+    };
+    Ok(Cache::new(backend, &config.cache))
+}
+
 /// Whether other daemons may see the copies of what this one sees.
 fn shares_claims(config: &Config) -> bool {
     match config.dedup.shared {
@@ -318,7 +336,7 @@ fn shares_claims(config: &Config) -> bool {
 /// Prepares the connection to Redis where one is configured. The server may still be away.
 fn open_redis(config: &Config) -> Result<Option<Redis>, OpenError> {
     if config.dedup.shared == Sharing::On && !config.redis.is_used() {
-        return Err(OpenError::SharedWithoutRedis);
+        return Err(OpenError::WithoutRedis("dedup.shared: on"));
     }
     Ok(if config.redis.is_used() { Some(Redis::open(&config.redis)?) } else { None })
 }

@@ -212,6 +212,7 @@ impl Declaration<'_> {
     fn vector_writer(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
         let make = |services: &Services, to: &Mailboxes| VectorWriter {
             vectors: Arc::clone(&services.vectors),
+            cache: Arc::clone(&services.cache),
             recall: services.recall.clone(),
             publisher: to.publisher.clone(),
         };
