@@ -86,7 +86,7 @@ async fn verdicts_equal_acknowledged_documents_whatever_happens_to_redis() {
     let Some(program) = server::program("verdicts_equal_acknowledged_documents_whatever_happens_to_redis") else {
         return;
     };
-    let samples = corpus(420, 11);
+    let samples = corpus(CHUNK * (1 + 4 * OUTAGES.len()), 11);
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::absent(&program, &["--maxmemory-policy", "noeviction"]);
     let settings = settings(&server, "daemon");
@@ -103,7 +103,8 @@ async fn verdicts_equal_acknowledged_documents_whatever_happens_to_redis() {
     post_until_acknowledged(&mut daemon, &chunks[0]).await;
     server.restart();
     daemon.wait_ready().await;
-    let per_outage = (chunks.len() - 1).div_ceil(OUTAGES.len());
+    let per_outage = (chunks.len() - 1) / OUTAGES.len();
+    assert_eq!(per_outage * OUTAGES.len() + 1, chunks.len(), "every outage has its documents");
     for (outage, chunks) in OUTAGES.iter().zip(chunks[1..].chunks(per_outage)) {
         let half = chunks.len() / 2;
         for chunk in &chunks[..half] {
@@ -125,6 +126,10 @@ async fn verdicts_equal_acknowledged_documents_whatever_happens_to_redis() {
         daemon.wait_ready().await;
     }
     daemon.drained().await;
+    for letter in daemon.all("/v1/dead-letters").await {
+        let error = letter["error"].as_str().unwrap();
+        assert!(error.contains(POISON), "only poison dies: {letter}\n{}", daemon.log_tail());
+    }
     check(&samples, &verdicts(&daemon).await);
     let (_, stats) = daemon.get("/cache/stats").await;
     assert_eq!(stats["duplicate_memory"]["shared"], true, "{stats}");
