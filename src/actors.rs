@@ -17,6 +17,7 @@ pub mod housekeeper;
 pub mod notify;
 pub mod open;
 pub mod operations;
+pub mod originals;
 pub mod publisher;
 pub mod rates;
 pub mod reloader;

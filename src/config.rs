@@ -67,9 +67,12 @@ sections! {
     redis: redis::RedisConfig;
     /// How to reach PostgreSQL, for `store.backend = "postgres"`.
     postgres: postgres::PostgresConfig;
+    /// Answers kept for a while.
+    cache: cache::CacheConfig;
 }
 
 pub mod actors;
+pub mod cache;
 pub mod daemon;
 pub mod dedup;
 pub mod docs;

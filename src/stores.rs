@@ -1,5 +1,7 @@
 //! The stores: one trait per need, one folder per backend.
 
+pub mod cache;
+pub mod claims;
 mod cursor;
 pub mod documents;
 pub mod lock;

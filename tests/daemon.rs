@@ -24,3 +24,5 @@ mod process;
 mod service_manager;
 #[path = "support/services.rs"]
 mod services;
+#[path = "daemon/verdicts.rs"]
+mod verdicts;

@@ -21,6 +21,9 @@ pub async fn services(config: &Config) -> Vec<Dependency> {
     found.push(of("addresses", Sockets::bind(config).map(|_| "are free".to_owned())));
     found.push(of("log", open::try_log(config).await.map(|()| "answers".to_owned())));
     found.push(of("store", open::try_store(config).await.map(|()| "answers".to_owned())));
+    if let Some(redis) = open::try_redis(config).await.transpose() {
+        found.push(of("redis", redis));
+    }
     found
 }
 

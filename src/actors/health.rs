@@ -23,6 +23,9 @@ impl Health {
             dependency("log", log.map(|()| "answers".to_owned())),
             dependency("documents", documents.map(|()| format!("{} answers", services.documents.describe()))),
         ];
+        if let Some(redis) = &services.redis {
+            found.push(dependency("redis", redis.usable().await));
+        }
         if services.live.config.load().node.is_worker() {
             found.extend([
                 dependency("vectors", vectors),

@@ -43,6 +43,7 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
         }
         if looks.is_multiple_of(LOOKS_PER_CHECK) {
             ctx.protect(services.health.check(&services)).await;
+            ctx.protect(services.cache.catch_up()).await;
         }
         looks = looks.wrapping_add(1);
         if looks.is_multiple_of(LOOKS_PER_SAVE) {

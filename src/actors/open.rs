@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::config::cache::CacheBackendKind;
+use crate::config::dedup::Sharing;
 use crate::config::kafka::KafkaConfig;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
@@ -19,8 +21,14 @@ use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, ModelError, Models};
+use crate::stores::cache::memory::MemoryCache;
+use crate::stores::cache::{Cache, CacheBackend};
+use crate::stores::claims::{Claims, LocalClaims};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
 use crate::stores::postgres::{self, PostgresStore};
+use crate::stores::redis::Redis;
+use crate::stores::redis::cache::RedisCache;
+use crate::stores::redis::claims::SharedClaims;
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
@@ -91,6 +99,9 @@ pub enum OpenError {
         /// The one configured now.
         wanted: String,
     },
+    /// A setting needs a server that is not configured.
+    #[error("{0} needs a Redis server: set redis.url")]
+    WithoutRedis(&'static str),
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -104,6 +115,7 @@ impl OpenError {
             Self::Model(_)
             | Self::Encoder { .. }
             | Self::StoreLost { .. }
+            | Self::WithoutRedis(_)
             | Self::Postgres(postgres::OpenError::Setting(_)) => true,
             // refused credentials, more replicas than brokers, a topic that may not be created
             Self::Log(error) => !error.is_retriable(),
@@ -123,7 +135,11 @@ impl OpenError {
             Self::Store(error) => error.is_retriable(),
             Self::Postgres(error) => error.may_pass(),
             Self::DataDir { .. } | Self::Socket(_) => true,
-            Self::LogFile(_) | Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => false,
+            Self::LogFile(_)
+            | Self::Model(_)
+            | Self::Encoder { .. }
+            | Self::StoreLost { .. }
+            | Self::WithoutRedis(_) => false,
         }
     }
 }
@@ -156,7 +172,8 @@ pub async fn open(
     };
     store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
-    let recall = recall(config, &*documents).await?;
+    let redis = open_redis(config)?;
+    let recall = recall(config, &*documents, redis.as_ref()).await?;
     let topics = &config.kafka.topics;
     Ok(Services {
         live,
@@ -167,6 +184,8 @@ pub async fn open(
         encoder,
         sentiment,
         recall,
+        cache: Arc::new(cache(config, redis.as_ref())?),
+        redis,
         events,
         backlog: Arc::default(),
         health: Health::default(),
@@ -335,11 +354,12 @@ async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &
 }
 
 /// Refills the duplicate memory with what the window still holds.
-async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall, OpenError> {
+async fn recall(config: &Config, documents: &dyn DocumentStore, redis: Option<&Redis>) -> Result<Recall, OpenError> {
     let mut memory = DuplicateMemory::new(&config.dedup);
     if !config.node.is_worker() {
         return Ok(Recall {
-            memory: Arc::new(Mutex::new(memory)),
+            claims: Arc::new(LocalClaims::new(memory)),
+            waiting: Arc::default(),
             pending: Arc::new(Mutex::new(PendingVectors::default())),
         });
     }
@@ -348,7 +368,50 @@ async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall
     let fits = counts.stored + counts.duplicates <= config.dedup.capacity as u64;
     let since_ms = if fits { i64::MIN } else { Utc::now().timestamp_millis().saturating_sub(config.dedup.window_ms()) };
     documents.remember(since_ms, Box::new(|document| memory.remember(&document))).await?;
-    Ok(Recall { memory: Arc::new(Mutex::new(memory)), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+    let claims: Arc<dyn Claims> = match redis {
+        Some(redis) if shares_claims(config) => Arc::new(SharedClaims::new(redis, memory, &config.dedup)),
+        _ => Arc::new(LocalClaims::new(memory)),
+    };
+    Ok(Recall { claims, waiting: Arc::default(), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+}
+
+/// The cache the configuration asks for.
+fn cache(config: &Config, redis: Option<&Redis>) -> Result<Cache, OpenError> {
+    let memory = || Arc::new(MemoryCache::new(config.cache.memory_mib << 20)) as Arc<dyn CacheBackend>;
+    let shared = redis.map(|redis| Arc::new(RedisCache::new(redis.clone())) as Arc<dyn CacheBackend>);
+    let backend = match config.cache.backend {
+        CacheBackendKind::Auto => Some(shared.unwrap_or_else(memory)),
+        CacheBackendKind::Memory => Some(memory()),
+        CacheBackendKind::Redis => Some(shared.ok_or(OpenError::WithoutRedis("cache.backend: redis"))?),
+        CacheBackendKind::Off => None,
+    };
+    Ok(Cache::new(backend, &config.cache))
+}
+
+/// Whether other daemons may see the copies of what this one sees.
+fn shares_claims(config: &Config) -> bool {
+    match config.dedup.shared {
+        Sharing::Auto => config.log.backend == LogBackend::Kafka,
+        Sharing::On => true,
+        Sharing::Off => false,
+    }
+}
+
+/// Prepares the connection to Redis where one is configured. The server may still be away.
+fn open_redis(config: &Config) -> Result<Option<Redis>, OpenError> {
+    if config.dedup.shared == Sharing::On && !config.redis.is_used() {
+        return Err(OpenError::WithoutRedis("dedup.shared: on"));
+    }
+    Ok(if config.redis.is_used() { Some(Redis::open(&config.redis)?) } else { None })
+}
+
+/// Opens the connection to Redis and asks the server, for checks. `None` where none is configured.
+///
+/// # Errors
+/// Why it does not answer, or takes no writes.
+pub async fn try_redis(config: &Config) -> Result<Option<String>, OpenError> {
+    let Some(redis) = open_redis(config)? else { return Ok(None) };
+    Ok(Some(redis.usable().await?))
 }
 
 /// Opens the log and asks it, for checks.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::reload::Trigger;
 use crate::messages::record::{CORRELATION_HEADER, NewRecord};
+use crate::stores::redis::Redis;
 use crate::supervisors::ChildCommand;
 use crate::web::state::{InjectedFault, OperationError, Operations, Readiness, TopologyFormat};
 
@@ -159,12 +160,19 @@ impl Operations for DaemonOperations {
     }
 
     fn cache_stats(&self) -> Option<Value> {
-        let memory = self.services.recall.memory.lock().len();
+        let memory = self.services.recall.claims.len();
         let pending = self.services.recall.pending.lock().len();
         let capacity = self.services.live.dedup.load().capacity;
         Some(json!({
-            "duplicate_memory": { "documents": memory, "capacity": capacity },
+            "answers": self.services.cache.stats(),
+            "duplicate_memory": {
+                "documents": memory,
+                "capacity": capacity,
+                "shared": self.services.recall.claims.is_shared(),
+                "waiting_copies": self.services.recall.waiting.len(),
+            },
             "pending_vectors": { "documents": pending },
+            "redis_connections": self.services.redis.as_ref().map(Redis::connections),
         }))
     }
 

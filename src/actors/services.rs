@@ -15,7 +15,9 @@ use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
+use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
+use crate::stores::redis::Redis;
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::Tree;
 use crate::telemetry::logs::LogLevel;
@@ -78,6 +80,10 @@ pub struct Services {
     pub sentiment: Arc<dyn SentimentModel>,
     /// Duplicate memory and pending vectors.
     pub recall: Recall,
+    /// Answers kept for a while.
+    pub cache: Arc<Cache>,
+    /// Redis, if it is used.
+    pub redis: Option<Redis>,
     /// Told of verdicts, dead letters and restarts.
     pub events: Arc<EventBus>,
     /// Records in the documents topic that are not consumed yet, as last measured.

@@ -155,6 +155,8 @@ impl Declaration<'_> {
                     vectors: Arc::clone(&services.vectors),
                     embedding: services.encoder.info().clone(),
                     recall: services.recall.clone(),
+                    dedup: Arc::clone(&services.live.dedup),
+                    itself: to.sql_writer.clone(),
                     vector_writer: to.vector_writer.clone(),
                 },
             ))
@@ -210,6 +212,7 @@ impl Declaration<'_> {
     fn vector_writer(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
         let make = |services: &Services, to: &Mailboxes| VectorWriter {
             vectors: Arc::clone(&services.vectors),
+            cache: Arc::clone(&services.cache),
             recall: services.recall.clone(),
             publisher: to.publisher.clone(),
         };

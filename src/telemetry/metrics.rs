@@ -106,9 +106,9 @@ pub fn logbook_dropped(kind: &'static str, count: u64) {
     counter!("tidemill_logbook_dropped_total", "kind" => kind).increment(count);
 }
 
-/// One cache request: `hit`, `miss` or `invalidated`.
-pub fn cache_request(cache: &'static str, outcome: &'static str) {
-    counter!("tidemill_cache_requests_total", "cache" => cache, "outcome" => outcome).increment(1);
+/// Entries asked of a cache, or taken out of it: `hit`, `miss`, `error` or `invalidated`.
+pub fn cache_requests(cache: &'static str, outcome: &'static str, count: u64) {
+    counter!("tidemill_cache_requests_total", "cache" => cache, "outcome" => outcome).increment(count);
 }
 
 /// One HTTP request; `route` is the route's pattern, never the path.

@@ -59,6 +59,11 @@ pub(crate) const DEAD_LETTER_FILTERS: &[Parameter] =
 pub(crate) const REPLAY_FILTERS: &[Parameter] = &[STAGE, CODE];
 pub(crate) const TOPOLOGY_PARAMETERS: &[Parameter] = &[parameter("format", "string", "json, mermaid or text")];
 pub(crate) const HISTORY_PARAMETERS: &[Parameter] = &[parameter("limit", "integer", "events, 1 to 10000")];
+pub(crate) const CACHE_PARAMETERS: &[Parameter] = &[parameter(
+    "pattern",
+    "string",
+    "keys KIND:NAME to forget, such as search:*; the kinds are embedding, quality, search, resource and other",
+)];
 pub(crate) const STREAM_PARAMETERS: &[Parameter] = &[parameter(
     "types",
     "string",
@@ -216,6 +221,11 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     read("/events/history", "operations", "The last events", "EventHistory", || get(operations::history))
         .takes(HISTORY_PARAMETERS),
     read("/cache/stats", "operations", "Numbers of the caches", "Object", || get(operations::cache_stats)),
+    write("/cache", "operations", "Forget the cache entries that fit a pattern", (200, "Object"), || {
+        delete(operations::invalidate_cache)
+    })
+    .takes(CACHE_PARAMETERS)
+    .deleting(),
     read("/workers/status", "operations", "Numbers of the compute pools", "Object", || get(operations::worker_status)),
     read("/db/pool", "operations", "Numbers of the database pools", "Object", || get(operations::pool_status)),
     read("/health", "health", "State of the daemon and each dependency", "Health", || get(health::health)),

@@ -63,6 +63,22 @@ impl Daemon {
         daemon
     }
 
+    /// As [`Daemon::start`], where something it needs is away: waits only until its API answers.
+    pub async fn start_unready(directory: &Path, settings: &[&str]) -> Self {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let child = Self::spawn(directory, &settings);
+        let mut daemon = Self {
+            child,
+            url: String::new(),
+            kafka: String::new(),
+            directory: directory.to_owned(),
+            settings,
+            client: reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap(),
+        };
+        daemon.wait_until("/health/live").await;
+        daemon
+    }
+
     /// Starts it where it can't run; its exit status and log.
     pub fn fails_to_start(directory: &Path, settings: &[&str]) -> (ExitStatus, String) {
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -95,7 +111,12 @@ impl Daemon {
             .unwrap()
     }
 
-    async fn wait_ready(&mut self) {
+    /// Waits until it is ready.
+    pub async fn wait_ready(&mut self) {
+        self.wait_until("/health/ready").await;
+    }
+
+    async fn wait_until(&mut self, path: &str) {
         let endpoints = self.directory.join("endpoints.json");
         let started = Instant::now();
         let mut tick = tokio::time::interval(Duration::from_millis(20));
@@ -109,7 +130,7 @@ impl Daemon {
             let Ok(value) = serde_json::from_str::<Value>(&text) else { continue };
             self.url = format!("http://{}", value["http"].as_str().unwrap());
             value["kafka"].as_str().unwrap_or_default().clone_into(&mut self.kafka);
-            let ready = self.client.get(format!("{}/health/ready", self.url)).send().await;
+            let ready = self.client.get(format!("{}{path}", self.url)).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }

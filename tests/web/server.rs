@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
+use tidemill::config::cache::CacheConfig;
 use tidemill::config::http::HttpConfig;
 use tidemill::config::secret::Secret;
 use tidemill::messages::event::EventBus;
+use tidemill::stores::cache::Cache;
+use tidemill::stores::cache::memory::MemoryCache;
 use tidemill::web::state::{ApiState, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +32,7 @@ pub struct Server {
     pub vectors: Arc<FakeVectors>,
     pub operations: Arc<FakeOperations>,
     pub analyst: Arc<FakeAnalyst>,
+    pub cache: Arc<Cache>,
     pub events: Arc<EventBus>,
     pub stopping: CancellationToken,
     pub task: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -58,11 +62,27 @@ impl Server {
     }
 
     pub async fn start_with(http: HttpConfig, token: Option<&str>, faults_enabled: bool) -> Self {
-        Self::start_as(http, token, faults_enabled, Node::default()).await
+        Self::start_over((http, token), faults_enabled, Cache::off(), Node::default()).await
     }
 
+    /// As a node of these roles.
     pub async fn start_as(http: HttpConfig, token: Option<&str>, faults_enabled: bool, node: Node) -> Self {
-        tidemill::tls::install_provider();
+        Self::start_over((http, token), faults_enabled, Cache::off(), node).await
+    }
+
+    /// With a cache of its own.
+    pub async fn start_cached(token: Option<&str>) -> Self {
+        let memory = Arc::new(MemoryCache::new(1 << 20));
+        let cache = Cache::new(Some(memory), &CacheConfig::default());
+        Self::start_over((limits(), token), false, cache, Node::default()).await
+    }
+
+    async fn start_over(
+        (http, token): (HttpConfig, Option<&str>),
+        faults_enabled: bool,
+        cache: Cache,
+        node: Node,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let store = Arc::new(FakeStore::default());
@@ -91,14 +111,17 @@ impl Server {
             vectors: vectors.clone(),
             encoder: Arc::new(FakeEncoder::default()),
             analyze: Arc::new(move |texts| Ok(analyze.analyze(texts))),
+            judge: Arc::new(|| "fake".to_owned()),
+            cache: Arc::new(cache),
             operations: operations.clone(),
             events: events.clone(),
             stopping: stopping.clone(),
         };
+        let cache = Arc::clone(&state.cache);
         let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
         tidemill::tls::install_provider();
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { address, client, log, store, vectors, operations, analyst, events, stopping, task }
+        Self { address, client, log, store, vectors, operations, analyst, cache, events, stopping, task }
     }
 
     pub fn url(&self, path: &str) -> String {
