@@ -41,10 +41,10 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Opens all connections and starts their threads.
-    pub(super) fn start(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
+    pub(super) fn start(path: &Path, config: &StoreConfig, migrations: &[&str]) -> Result<Self, StoreError> {
         let busy_timeout = Duration::from_millis(config.busy_timeout_ms);
         let (writer, jobs) = mpsc::channel(config.queue_capacity);
-        let connection = open_writer(path, busy_timeout)?;
+        let connection = open_writer(path, busy_timeout, migrations)?;
         let (file, max_rows) = (path.to_owned(), config.max_batch_rows);
         let mut threads = vec![spawn("sqlite-writer", move || write_jobs(connection, jobs, &file, max_rows))?];
         let (readers, jobs) = mpsc::channel(config.queue_capacity);
