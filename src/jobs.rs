@@ -26,8 +26,8 @@ pub use self::running::{Cause, RunningJob};
 use crate::config::jobs::{JobsConfig, KindLimits};
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::event::{EventBus, EventKind};
-use crate::messages::job::{Job, MAX_PRIORITY, NewJob};
-use crate::stores::jobs::{Changed, Enqueued, JobError, JobQueue};
+use crate::messages::job::{Job, JobChange, MAX_PRIORITY, NewJob};
+use crate::stores::jobs::{Enqueued, JobError, JobQueue};
 use crate::telemetry::events::JobStateChanged;
 
 /// Most attempts a job may ask for.
@@ -106,7 +106,7 @@ impl Jobs {
         let capacity = self.limits(&job.kind).capacity;
         let done = self.queue.enqueue(job, capacity).await?;
         if !done.existing {
-            self.tell(&Changed::of(&done.job));
+            self.tell(&JobChange::of(&done.job));
         }
         Ok(done)
     }
@@ -152,7 +152,7 @@ impl Jobs {
     pub async fn cancel(&self, id: &str) -> Result<Job, JobError> {
         let job = self.queue.cancel(id).await?;
         if job.state.is_finished() {
-            self.tell(&Changed::of(&job));
+            self.tell(&JobChange::of(&job));
         }
         Ok(job)
     }
@@ -164,12 +164,12 @@ impl Jobs {
     pub async fn replay(&self, id: &str) -> Result<Job, JobError> {
         let found = self.queue.get(id).await?.ok_or_else(|| JobError::NotFound(id.to_owned()))?;
         let job = self.queue.replay(id, self.limits(&found.kind).capacity).await?;
-        self.tell(&Changed::of(&job));
+        self.tell(&JobChange::of(&job));
         Ok(job)
     }
 
     /// Logs, counts and publishes a change.
-    pub fn tell(&self, changed: &Changed) {
+    pub fn tell(&self, changed: &JobChange) {
         JobStateChanged { changed }.emit();
         self.events.publish(EventKind::job(changed));
     }

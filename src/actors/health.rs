@@ -15,13 +15,15 @@ pub struct Health {
 }
 
 impl Health {
-    /// Asks the log and the store, each with its own deadline.
+    /// Asks the log, the store and the job queue, each with its own deadline.
     pub async fn check(&self, services: &Services) {
-        let (log, documents) = futures_util::future::join(services.log.check(), services.documents.check()).await;
+        let checks = (services.log.check(), services.documents.check(), services.jobs.queue().check());
+        let (log, documents, jobs) = futures_util::future::join3(checks.0, checks.1, checks.2).await;
         let vectors = services.vectors.len();
         let found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
             dependency("documents", documents.map(|()| "answers".to_owned())),
+            dependency("jobs", jobs.map(|()| "answers".to_owned())),
             dependency::<String>("vectors", Ok(format!("{vectors} vectors"))),
             dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
             dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),

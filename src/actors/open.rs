@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::config::encoder::EncoderKind;
+use crate::config::jobs::JobsBackend;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
+use crate::jobs::{Jobs, Registry};
 use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
@@ -21,13 +23,19 @@ use crate::models::minilm::MiniLm;
 use crate::models::sentiment::{self, LocalSentiment};
 use crate::models::{Encoder, ModelError, SentimentModel};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
+use crate::stores::jobs::{Clock, JobError, JobQueue};
+use crate::stores::redis::Redis;
+use crate::stores::redis::jobs::RedisJobs;
 use crate::stores::sqlite::SqliteStore;
+use crate::stores::sqlite::jobs::SqliteJobs;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, Rebuilt};
 use crate::stores::vectors::VectorIndex;
 use crate::telemetry::logs::LogLevel;
 use crate::text::near_duplicates::DuplicateMemory;
 
+use super::drill;
 use super::health::Health;
+use super::reindex;
 use super::servers::Sockets;
 use super::services::{Live, Services};
 use super::shared::{PendingVectors, Recall};
@@ -85,6 +93,9 @@ pub enum OpenError {
         /// The one configured now.
         wanted: String,
     },
+    /// The job queue.
+    #[error(transparent)]
+    Jobs(#[from] JobError),
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -96,7 +107,12 @@ impl OpenError {
     pub fn is_setting(&self) -> bool {
         match self {
             Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => true,
-            Self::Log(_) | Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
+            Self::Log(_)
+            | Self::LogFile(_)
+            | Self::Store(_)
+            | Self::Jobs(_)
+            | Self::DataDir { .. }
+            | Self::Socket(_) => false,
         }
     }
 
@@ -106,6 +122,7 @@ impl OpenError {
         match self {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
+            Self::Jobs(error) => matches!(error, JobError::Unavailable(_)),
             Self::DataDir { .. } | Self::Socket(_) => true,
             Self::LogFile(_) | Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => false,
         }
@@ -131,6 +148,9 @@ pub async fn open(
     store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
     let recall = recall(config, &*documents).await?;
+    let events = Arc::new(EventBus::new(EVENT_HISTORY));
+    let registry = kinds(config, &documents, &vectors);
+    let jobs = Arc::new(Jobs::new(open_jobs(config).await?, registry, config.jobs.clone(), Arc::clone(&events)));
     let topics = &config.kafka.topics;
     Ok(Services {
         live,
@@ -141,7 +161,8 @@ pub async fn open(
         encoder,
         sentiment,
         recall,
-        events: Arc::new(EventBus::new(EVENT_HISTORY)),
+        jobs,
+        events,
         backlog: Arc::default(),
         health: Health::default(),
         documents_topic: topics.documents.as_str().into(),
@@ -287,6 +308,39 @@ async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall
     let since_ms = if fits { i64::MIN } else { Utc::now().timestamp_millis().saturating_sub(config.dedup.window_ms()) };
     documents.remember(since_ms, Box::new(|document| memory.remember(&document))).await?;
     Ok(Recall { memory: Arc::new(Mutex::new(memory)), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+}
+
+/// Opens the job queue. What ran in an embedded queue when the process before ended goes back at once: nobody else has it.
+async fn open_jobs(config: &Config) -> Result<Arc<dyn JobQueue>, OpenError> {
+    let rules = config.jobs.rules();
+    match config.jobs.backend {
+        JobsBackend::Sqlite => {
+            let path = config.daemon.data_dir.join(&config.jobs.sqlite_path);
+            let queue = SqliteJobs::open(&path, &config.store, rules, Clock::System)?;
+            let given_back = queue.recover().await?;
+            if given_back > 0 {
+                tracing::info!(jobs = given_back, "jobs of the process before wait again");
+            }
+            Ok(Arc::new(queue))
+        }
+        JobsBackend::Redis => {
+            let redis = Redis::open(&config.redis)?;
+            Ok(Arc::new(RedisJobs::new(redis, rules, Clock::System)))
+        }
+    }
+}
+
+/// Every kind of job this daemon knows.
+fn kinds(config: &Config, documents: &Arc<dyn DocumentStore>, vectors: &Arc<dyn VectorIndex>) -> Registry {
+    let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
+    let summary = "compares the vector index with the store of documents and repairs it";
+    let registry = Registry::default().register("reindex", summary, move |request, ctx| {
+        reindex::run(Arc::clone(&documents), Arc::clone(&vectors), request, ctx)
+    });
+    if config.faults.enabled {
+        return registry.register("drill", "pretends to work, for tests", drill::run);
+    }
+    registry
 }
 
 /// Opens the log and asks it, for checks.

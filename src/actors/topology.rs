@@ -17,6 +17,7 @@ use crate::supervisors::{
 
 use super::dead_letters::DeadLetters;
 use super::deduplicator::Deduplicator;
+use super::dispatcher;
 use super::embedder::Embedder;
 use super::faulty::Faulty;
 use super::fingerprinter::Fingerprinter;
@@ -116,6 +117,7 @@ pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailbox
         .intensity(declaration.intensity())
         .child(declaration.service("housekeeper", housekeeper::run))
         .child(declaration.service("reloader", reloader::run))
+        .child(declaration.service("dispatcher", dispatcher::run).drain(dispatcher::drain_time(&config.jobs)))
         .supervisor(declaration.document_path(inboxes))
         .supervisor(declaration.intake());
     (tree, to)

@@ -1,6 +1,7 @@
 //! A job this process works on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ pub struct RunningJob {
     /// When this process began.
     started: Instant,
     stop: CancellationToken,
+    /// Whether the handler has ended and only the queue has to hear of it.
+    ended: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -58,6 +61,7 @@ impl RunningJob {
             correlation_id: job.correlation_id.clone(),
             started: Instant::now(),
             stop: CancellationToken::new(),
+            ended: AtomicBool::new(false),
             state: Mutex::default(),
         })
     }
@@ -80,6 +84,17 @@ impl RunningJob {
     /// Resolves when it shall end.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// The handler has ended: only the queue has to hear of it.
+    pub fn set_ended(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether the handler has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// How long this process has worked on it.

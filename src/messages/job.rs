@@ -203,6 +203,38 @@ impl NewJob {
     }
 }
 
+/// A job that came into a state, by a call or in the course of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobChange {
+    /// The job.
+    pub id: Arc<str>,
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// Its correlation id.
+    pub correlation_id: String,
+    /// Its new state.
+    pub state: JobState,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Why, where there is more to say than the state.
+    pub reason: Option<String>,
+}
+
+impl JobChange {
+    /// The change that led to this job's state.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        Self {
+            id: Arc::clone(&job.id),
+            kind: Arc::clone(&job.kind),
+            correlation_id: job.correlation_id.clone(),
+            state: job.state,
+            attempts: job.attempts,
+            reason: job.reason.clone(),
+        }
+    }
+}
+
 /// Whether this may be the name of a kind: lower-case letters, digits, `-` and `_`, at most 64, a letter first.
 #[must_use]
 pub fn is_kind_name(text: &str) -> bool {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use super::documents::{Page, StoreError};
-use crate::messages::job::{Job, JobState, NewJob};
+use crate::messages::job::{Job, JobChange, JobState, NewJob};
 
 /// Wake-ups a listener may be behind before it misses some.
 const WAKE_CAPACITY: usize = 1024;
@@ -151,43 +151,11 @@ pub struct Lease {
     pub fence: u64,
 }
 
-/// A job whose state the queue changed, by a call or by itself in the course of time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    /// The job.
-    pub id: Arc<str>,
-    /// Its kind.
-    pub kind: Arc<str>,
-    /// Its correlation id.
-    pub correlation_id: String,
-    /// Its new state.
-    pub state: JobState,
-    /// Attempts begun.
-    pub attempts: u32,
-    /// Why, where there is more to say than the state.
-    pub reason: Option<String>,
-}
-
-impl Changed {
-    /// The change that led to this job's state.
-    #[must_use]
-    pub fn of(job: &Job) -> Self {
-        Self {
-            id: Arc::clone(&job.id),
-            kind: Arc::clone(&job.kind),
-            correlation_id: job.correlation_id.clone(),
-            state: job.state,
-            attempts: job.attempts,
-            reason: job.reason.clone(),
-        }
-    }
-}
-
 /// What time did to the jobs of a kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Passed {
     /// Delayed jobs that became due, jobs skipped, leases lost.
-    pub changed: Vec<Changed>,
+    pub changed: Vec<JobChange>,
     /// When time does the next thing, milliseconds since the Unix epoch; `None` if nothing waits for it.
     pub next_ms: Option<i64>,
     /// The queue's own time at this call.

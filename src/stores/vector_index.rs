@@ -22,7 +22,7 @@ use self::builder::Shared;
 use self::scan::{Best, dot};
 use self::slots::Slots;
 use super::documents::{RememberedDocument, StoreError};
-use super::vectors::{Neighbor, VectorEntry, VectorFilter, VectorIndex};
+use super::vectors::{Neighbor, Reconcile, VectorEntry, VectorFilter, VectorIndex};
 use crate::config::store::VectorsConfig;
 
 /// A vector as long as this or shorter can't be normalised.
@@ -101,21 +101,9 @@ impl EmbeddedIndex {
     /// As [`VectorIndex::insert`].
     pub fn confirm(&self, document: &RememberedDocument, done: &mut Rebuilt) -> Result<(), StoreError> {
         let Some(vector) = &document.vector else { return Ok(()) };
-        let values = self.normalised(vector).map_err(StoreError::Refused)?;
-        let epoch = self.epoch.load(Ordering::Acquire);
-        {
-            let mut slots = self.shared.slots.write();
-            let slot = slots.slot_of(&document.id).filter(|&slot| slots.values(slot) == &*values);
-            if let Some(meta) = slot.and_then(|slot| slots.meta_mut(slot)) {
-                let same = meta.timestamp_ms == document.timestamp_ms
-                    && meta.source == document.source
-                    && *meta.symbols == *document.symbols;
-                if same {
-                    meta.epoch = epoch;
-                    done.kept += 1;
-                    return Ok(());
-                }
-            }
+        if self.has(document, vector)? {
+            done.kept += 1;
+            return Ok(());
         }
         done.inserted += 1;
         self.insert(VectorEntry {
@@ -127,17 +115,28 @@ impl EmbeddedIndex {
         })
     }
 
+    /// Whether the document is in the index as it is; then it is marked as seen.
+    fn has(&self, document: &RememberedDocument, vector: &[f32]) -> Result<bool, StoreError> {
+        let values = self.normalised(vector).map_err(StoreError::Refused)?;
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let mut slots = self.shared.slots.write();
+        let slot = slots.slot_of(&document.id).filter(|&slot| slots.values(slot) == &*values);
+        let Some(meta) = slot.and_then(|slot| slots.meta_mut(slot)) else { return Ok(false) };
+        let same = meta.timestamp_ms == document.timestamp_ms
+            && meta.source == document.source
+            && *meta.symbols == *document.symbols;
+        if same {
+            meta.epoch = epoch;
+        }
+        Ok(same)
+    }
+
     /// Removes what the store did not have, except what was inserted since the rebuild began.
     ///
     /// # Errors
     /// As [`VectorIndex::remove`].
     pub fn finish_rebuild(&self, done: &mut Rebuilt) -> Result<(), StoreError> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let old: Vec<Arc<str>> = {
-            let slots = self.shared.slots.read();
-            slots.iter().filter(|(_, meta)| meta.epoch != epoch).map(|(_, meta)| Arc::clone(&meta.id)).collect()
-        };
-        for id in old {
+        for id in self.unconfirmed() {
             done.removed += usize::from(self.remove(&id)?);
         }
         Ok(())
@@ -209,7 +208,27 @@ impl EmbeddedIndex {
     }
 }
 
+impl Reconcile for EmbeddedIndex {
+    fn begin(&self) {
+        self.start_rebuild();
+    }
+
+    fn confirm(&self, document: &RememberedDocument) -> Result<bool, StoreError> {
+        document.vector.as_ref().map_or(Ok(true), |vector| self.has(document, vector))
+    }
+
+    fn unconfirmed(&self) -> Vec<Arc<str>> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let slots = self.shared.slots.read();
+        slots.iter().filter(|(_, meta)| meta.epoch != epoch).map(|(_, meta)| Arc::clone(&meta.id)).collect()
+    }
+}
+
 impl VectorIndex for EmbeddedIndex {
+    fn reconcile(&self) -> Option<&dyn Reconcile> {
+        Some(self)
+    }
+
     fn insert(&self, entry: VectorEntry) -> Result<(), StoreError> {
         let values = self.normalised(&entry.vector).map_err(StoreError::Refused)?;
         let building = {

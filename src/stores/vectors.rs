@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::documents::StoreError;
+use super::documents::{RememberedDocument, StoreError};
 
 /// One vector to keep.
 #[derive(Debug, Clone)]
@@ -45,6 +45,21 @@ pub struct Neighbor {
     pub timestamp_ms: i64,
 }
 
+/// How an index is compared with the store of documents, while it is in use.
+pub trait Reconcile: Send + Sync {
+    /// Begins a comparison: nothing is confirmed yet. What is inserted from now on counts as confirmed.
+    fn begin(&self);
+
+    /// Confirms a document of the store: true if the index has its vector as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a vector the index can't take.
+    fn confirm(&self, document: &RememberedDocument) -> Result<bool, StoreError>;
+
+    /// Ids the index has and nobody confirmed.
+    fn unconfirmed(&self) -> Vec<Arc<str>>;
+}
+
 /// Nearest-neighbour index. An inserted vector is found by the next search.
 pub trait VectorIndex: Send + Sync {
     /// Inserts or replaces.
@@ -72,6 +87,11 @@ pub trait VectorIndex: Send + Sync {
     /// # Errors
     /// [`StoreError::InvalidQuery`] for a wrong dimension or values that are not finite.
     fn nearest(&self, vector: &[f32], k: usize, filter: &VectorFilter) -> Result<Vec<Neighbor>, StoreError>;
+
+    /// For comparing it with the store; `None` if it can't be.
+    fn reconcile(&self) -> Option<&dyn Reconcile> {
+        None
+    }
 
     /// Vectors held.
     fn len(&self) -> usize;

@@ -79,6 +79,10 @@ catalogue! {
     Recorder: Histogram "tidemill_dedup_lookup_seconds" Seconds [] "Time of one near-duplicate lookup";
     Recorder: Histogram "tidemill_store_operations_seconds" Seconds ["store", "operation", "outcome"] "Time of store operations by store, operation and outcome";
     Recorder: Counter "tidemill_cache_requests_total" Count ["cache", "outcome"] "Cache requests by cache and outcome";
+    Recorder: Counter "tidemill_jobs_total" Count ["kind", "state"] "Jobs that came into a state, by kind and state";
+    Recorder: Gauge "tidemill_job_queue_depth" Count ["queue"] "Jobs that wait, by kind";
+    Recorder: Histogram "tidemill_job_wait_seconds" Seconds ["kind"] "Time from when a job might start to its start";
+    Recorder: Histogram "tidemill_job_run_seconds" Seconds ["kind"] "Time of one attempt of a job";
     Recorder: Counter "tidemill_http_requests_total" Count ["route", "method", "status"] "HTTP requests by route, method and status";
     Recorder: Histogram "tidemill_http_request_seconds" Seconds ["route"] "Time of HTTP requests by route";
     Recorder: Counter "tidemill_config_reloads_total" Count ["outcome"] "Configuration reloads by outcome";

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::http::HttpConfig;
 use crate::config::secret::Secret;
+use crate::jobs::Jobs;
 use crate::kafka::log::Log;
 use crate::messages::code::Rejection;
 use crate::messages::document::Document;
@@ -46,6 +47,8 @@ pub struct ApiState {
     pub encoder: Arc<dyn Encoder>,
     /// Judges texts without storing them.
     pub analyze: Analyze,
+    /// The job queue.
+    pub jobs: Arc<Jobs>,
     /// The actors behind the API.
     pub operations: Arc<dyn Operations>,
     /// Live events for `/v1/stream` and their history.

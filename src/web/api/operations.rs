@@ -7,6 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::jobs;
 use crate::messages::code::ErrorCode;
 use crate::messages::event::EventKind;
 use crate::web::app::AppState;
@@ -65,7 +66,9 @@ pub(crate) async fn cache_stats(State(app): State<AppState>) -> ApiResult<Json<V
 
 /// `GET /workers/status`
 pub(crate) async fn worker_status(State(app): State<AppState>) -> ApiResult<Json<Value>> {
-    existing(app.api.operations.worker_status(), "worker pool")
+    let mut status = app.api.operations.worker_status().unwrap_or_else(|| json!({}));
+    status["jobs"] = jobs::in_time(&app, app.api.jobs.status()).await?;
+    Ok(Json(status))
 }
 
 /// `GET /db/pool`

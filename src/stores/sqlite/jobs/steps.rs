@@ -5,9 +5,9 @@ use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::rows::{self, JobRow};
-use crate::messages::job::{Job, JobAttempt, JobState, MAX_ERRORS, NewJob};
+use crate::messages::job::{Job, JobAttempt, JobChange, JobState, MAX_ERRORS, NewJob};
 use crate::stores::jobs::{
-    Beat, CALLED_OFF, Changed, Claim, EXPIRED, End, Enqueued, Held, JobError, Lease, MAX_CHANGES, Passed, QueueRules,
+    Beat, CALLED_OFF, Claim, EXPIRED, End, Enqueued, Held, JobError, Lease, MAX_CHANGES, Passed, QueueRules,
     lost_lease, millis, time,
 };
 
@@ -28,6 +28,10 @@ impl Step {
     }
 
     pub(super) fn enqueue(self, connection: &Connection, new: &NewJob, capacity: u64) -> Answer<Enqueued> {
+        // the same call again, after its answer was lost
+        if let Some(row) = rows::get(connection, &new.id)? {
+            return Ok(Ok(Enqueued { job: row.job, existing: true }));
+        }
         if let Some(key) = &new.key
             && let Some(row) = rows::by_key(connection, &new.kind, key)?
         {
@@ -227,7 +231,7 @@ impl Step {
     }
 
     /// What time does: skips what was not started in time, takes jobs from workers not heard of, lets delayed jobs in.
-    fn advance(self, connection: &Connection, kind: &str) -> rusqlite::Result<Vec<Changed>> {
+    fn advance(self, connection: &Connection, kind: &str) -> rusqlite::Result<Vec<JobChange>> {
         let mut changed = Vec::new();
         let expired = "state IN ('queued', 'delayed') AND expires_ms <= ?2 ORDER BY expires_ms, seq";
         let lost = "state = 'running' AND lease_ms <= ?2 ORDER BY lease_ms, seq";
@@ -240,7 +244,7 @@ impl Step {
             for mut row in rows::select(connection, condition, (kind, self.now), MAX_CHANGES)? {
                 change(self, &mut row);
                 rows::update(connection, &row)?;
-                changed.push(Changed::of(&row.job));
+                changed.push(JobChange::of(&row.job));
             }
         }
         if changed.iter().any(|change| change.state.is_finished()) {
