@@ -11,6 +11,7 @@ pub mod exit;
 pub mod explain;
 pub mod explain_error;
 pub mod input;
+pub mod jobs;
 pub mod local;
 pub mod options;
 pub mod output;
@@ -61,6 +62,9 @@ enum Command {
     /// List, show, replay and purge dead letters.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// List, show, submit, cancel and replay jobs.
+    #[command(subcommand)]
+    Jobs(jobs::Jobs),
     /// Print the embedding of a text.
     Embed(embed::Embed),
     /// Print sentiment, category and entities of a text; nothing is stored.
@@ -105,6 +109,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Search(command) => command.execute(&config),
         Command::Explain(command) => command.execute(&config),
         Command::Dlq(command) => command.execute(&config),
+        Command::Jobs(command) => command.execute(&config),
         Command::Embed(command) => command.execute(&config),
         Command::Analyze(command) => command.execute(&config),
         Command::Train(command) => train::run(&command).map(|()| Exit::Done),

@@ -9,6 +9,8 @@ mod bad_input;
 mod fakes;
 #[path = "web/intake.rs"]
 mod intake;
+#[path = "web/jobs.rs"]
+mod jobs;
 #[path = "web/limits.rs"]
 mod limits;
 #[path = "web/models.rs"]

@@ -83,7 +83,8 @@ pub(super) fn depths(connection: &Connection) -> rusqlite::Result<Vec<Depth>> {
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (kind, state, count): (String, String, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (kind, state, count): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let count = count.cast_unsigned();
         if found.last().is_none_or(|depth| depth.kind != kind) {
             found.push(Depth { kind, queued: 0, delayed: 0, running: 0, dead: 0 });
         }
@@ -102,7 +103,7 @@ pub(super) fn depths(connection: &Connection) -> rusqlite::Result<Vec<Depth>> {
 pub(super) fn waiting(connection: &Connection, kind: &str) -> rusqlite::Result<u64> {
     connection
         .prepare_cached("SELECT count(*) FROM analytics_jobs WHERE kind = ?1 AND state IN ('queued', 'delayed')")?
-        .query_row([kind], |row| row.get(0))
+        .query_row([kind], |row| row.get(0).map(i64::cast_unsigned))
 }
 
 /// The unfinished job with this key.
@@ -169,7 +170,7 @@ pub(super) fn update(connection: &Connection, row: &JobRow) -> rusqlite::Result<
             job.progress,
             job.message,
             job.worker,
-            row.fence,
+            row.fence.cast_signed(),
             ms(job.lease_expires_at),
             job.cancel_requested,
             job.result.as_ref().map(json).transpose()?,
@@ -213,7 +214,8 @@ fn job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         reason: row.get(25)?,
         errors: from_json(row, 26)?,
     };
-    Ok(JobRow { seq: row.get(27)?, job, rank: row.get(10)?, ttl_ms: row.get(11)?, fence: row.get(21)? })
+    let fence = row.get(21).map(i64::cast_unsigned)?;
+    Ok(JobRow { seq: row.get(27)?, job, rank: row.get(10)?, ttl_ms: row.get(11)?, fence })
 }
 
 fn at(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {

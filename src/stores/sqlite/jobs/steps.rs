@@ -113,7 +113,7 @@ impl Step {
             WHERE id = ?1 AND fence = ?2 AND state = 'running' RETURNING cancel_requested",
         )?;
         let until = self.now.saturating_add(lease_ms);
-        let mut found = held.query(params![&*beat.lease.id, beat.lease.fence, until, progress, message])?;
+        let mut found = held.query(params![&*beat.lease.id, beat.lease.fence.cast_signed(), until, progress, message])?;
         Ok(match found.next()? {
             None => Held::Lost,
             Some(row) if row.get(0)? => Held::Cancelled,
