@@ -9,6 +9,7 @@ mod fixture;
 mod latency;
 #[path = "job_conformance/model.rs"]
 mod model;
+#[expect(dead_code, reason = "other suites need what this one does not")]
 #[path = "support/services/redis.rs"]
 mod redis;
 #[path = "job_conformance/outage.rs"]

@@ -86,7 +86,7 @@ pub struct Submit {
     /// What kind of work, such as reindex.
     kind: String,
     /// What the work is given, as JSON; `-` reads standard input.
-    #[arg(value_name = "JSON", default_value = "{}")]
+    #[arg(value_name = "JSON", default_value = "null")]
     payload: String,
     /// 0 to 9, 9 the most urgent [default: 5].
     #[arg(long)]

@@ -102,10 +102,10 @@ impl Registry {
     }
 }
 
-/// Reads a payload; one that is left out reads as an empty object.
+/// Reads a payload; one that is left out reads as nothing, or else as an empty object.
 fn read<P: DeserializeOwned>(payload: &Value) -> Result<P, Wrong> {
     let empty = Value::Object(serde_json::Map::new());
-    let payload = if payload.is_null() { &empty } else { payload };
+    let payload = if payload.is_null() && P::deserialize(payload).is_err() { &empty } else { payload };
     serde_path_to_error::deserialize(payload).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { "payload".to_owned() } else { format!("payload.{path}") };
@@ -132,6 +132,8 @@ mod tests {
         let check = |payload| registry.get("count").map(|kind| kind.check(&payload));
         assert_eq!(check(json!({ "_count": 3 })), Some(Ok(())));
         assert_eq!(check(Value::Null), Some(Ok(())), "left out");
+        let nothing = Registry::default().register("nothing", "", async |(): (), _| Ok(Value::Null));
+        assert_eq!(nothing.get("nothing").map(|kind| kind.check(&Value::Null)), Some(Ok(())));
         let wrong = check(json!({ "_count": -3 })).and_then(Result::err).map(|(field, _)| field);
         assert_eq!(wrong.as_deref(), Some("payload._count"));
         let unknown = check(json!({ "_coutn": 3 })).and_then(Result::err);

@@ -67,7 +67,7 @@ pub(crate) async fn submit(
         correlation_id: correlation_id.to_string(),
         metadata,
         max_attempts: request.max_attempts.unwrap_or(limits.attempts),
-        ..NewJob::new(&request.kind, request.payload.unwrap_or_else(|| json!({})))
+        ..NewJob::new(&request.kind, request.payload.unwrap_or_default())
     };
     let submitted = async { Ok::<_, ApiError>(app.api.jobs.submit(job).await?) };
     let done = within(&app, submitted).await??;
