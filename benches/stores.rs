@@ -17,7 +17,7 @@ use tidemill::messages::record::Position;
 use tidemill::stores::documents::{DocumentFilter, DocumentStore, VerdictRow};
 use tidemill::stores::sqlite::SqliteStore;
 use tidemill::stores::vector_index::EmbeddedIndex;
-use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter, VectorIndex};
+use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter};
 
 const DIMENSION: usize = 384;
 const BATCH: usize = 256;

@@ -9,11 +9,15 @@ use proptest::prelude::*;
 use tidemill::config::store::VectorsConfig;
 use tidemill::messages::analysis::VerdictLabel;
 use tidemill::messages::record::Position;
-use tidemill::stores::documents::{RememberedDocument, StoreError};
-use tidemill::stores::vector_index::{EmbeddedIndex, Opened, Rebuilt};
-use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter, VectorIndex};
+use tidemill::stores::documents::RememberedDocument;
+use tidemill::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
+use tidemill::stores::vectors::{VectorEntry, VectorFilter};
 
-const DIMENSION: usize = 24;
+#[path = "vector_index/suite.rs"]
+mod suite;
+
+use suite::{DIMENSION, assert_same, brute_force, entries, entry, ids, near, random_vector};
+
 const BUILD_DEADLINE: Duration = Duration::from_mins(2);
 
 struct Place {
@@ -35,183 +39,19 @@ impl Place {
     }
 }
 
-fn normalised(mut values: Vec<f32>) -> Arc<[f32]> {
-    let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
-    for value in &mut values {
-        *value /= norm;
-    }
-    values.into()
-}
-
-fn random_vector(random: &mut fastrand::Rng, dimension: usize) -> Arc<[f32]> {
-    normalised((0..dimension).map(|_| random.f32() - 0.5).collect())
-}
-
-/// A vector whose cosine to `center` is about `cosine`.
-fn near(random: &mut fastrand::Rng, center: &[f32], cosine: f32) -> Arc<[f32]> {
-    let noise = random_vector(random, center.len());
-    let along: f32 = center.iter().zip(noise.iter()).map(|(one, two)| one * two).sum();
-    let across = normalised(center.iter().zip(noise.iter()).map(|(one, two)| two - along * one).collect());
-    let sine = (1.0 - cosine * cosine).sqrt();
-    normalised(center.iter().zip(across.iter()).map(|(one, two)| cosine * one + sine * two).collect())
-}
-
-fn entry(index: usize, vector: Arc<[f32]>) -> VectorEntry {
-    VectorEntry {
-        id: format!("doc-{index:06}").into(),
-        vector,
-        timestamp_ms: i64::try_from(index).unwrap() * 60_000,
-        source: if index.is_multiple_of(2) { "news".into() } else { "reddit".into() },
-        symbols: vec!["ALL".to_owned(), format!("S{}", index % 10)].into(),
-    }
-}
-
-fn entries(count: usize, seed: u64) -> Vec<VectorEntry> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    (0..count).map(|index| entry(index, random_vector(&mut random, DIMENSION))).collect()
-}
-
-fn insert_all(index: &dyn VectorIndex, all: &[VectorEntry]) {
-    for entry in all {
-        index.insert(entry.clone()).unwrap();
-    }
-}
-
-fn brute_force(entries: &[VectorEntry], query: &[f32], k: usize, filter: &VectorFilter) -> Vec<Neighbor> {
-    let passes = |entry: &&VectorEntry| {
-        filter.since_ms.is_none_or(|since| entry.timestamp_ms >= since)
-            && filter.until_ms.is_none_or(|until| entry.timestamp_ms <= until)
-            && filter.source.as_ref().is_none_or(|source| **source == *entry.source)
-            && filter.symbol.as_ref().is_none_or(|symbol| entry.symbols.contains(symbol))
-            && filter.except.as_ref().is_none_or(|except| *except != entry.id)
-    };
-    let mut all: Vec<Neighbor> = entries
-        .iter()
-        .filter(passes)
-        .map(|entry| Neighbor {
-            id: Arc::clone(&entry.id),
-            similarity: entry.vector.iter().zip(query).map(|(one, two)| one * two).sum(),
-            timestamp_ms: entry.timestamp_ms,
-        })
-        .collect();
-    all.sort_by(|one, two| two.similarity.total_cmp(&one.similarity));
-    all.truncate(k);
-    all
-}
-
-/// The same neighbours by similarity; which of two that differ by rounding comes first does not count.
-#[track_caller]
-fn assert_same(found: &[Neighbor], expected: &[Neighbor]) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((found.similarity - expected.similarity).abs() < 1e-5, "{found:?} / {expected:?}");
-    }
-}
-
-fn ids(found: &[Neighbor]) -> Vec<&str> {
-    found.iter().map(|neighbor| &*neighbor.id).collect()
-}
-
-// ---- the suite, against the trait alone ----
-
-fn finds_what_brute_force_finds(index: &dyn VectorIndex) {
-    let all = entries(3000, 1);
-    insert_all(index, &all);
-    assert_eq!(index.len(), 3000);
-    let mut random = fastrand::Rng::with_seed(2);
-    let at = |minute: i64| Some(minute * 60_000);
-    let filters = [
-        VectorFilter::default(),
-        VectorFilter { since_ms: at(2900), ..VectorFilter::default() },
-        VectorFilter { since_ms: at(100), until_ms: at(2500), ..VectorFilter::default() },
-        VectorFilter { until_ms: at(-1), ..VectorFilter::default() },
-        VectorFilter { source: Some("reddit".into()), symbol: Some("S3".into()), ..VectorFilter::default() },
-        VectorFilter { symbol: Some("S4".into()), since_ms: at(2990), ..VectorFilter::default() },
-        VectorFilter { symbol: Some("none".into()), ..VectorFilter::default() },
-        VectorFilter { source: Some("reddit".into()), symbol: Some("S2".into()), ..VectorFilter::default() },
-        VectorFilter { symbol: Some("ALL".into()), except: Some("doc-000007".into()), ..VectorFilter::default() },
-    ];
-    for filter in &filters {
-        for _ in 0..10 {
-            let query = random_vector(&mut random, DIMENSION);
-            assert_same(&index.nearest(&query, 5, filter).unwrap(), &brute_force(&all, &query, 5, filter));
-        }
-    }
-}
-
-fn inserted_vector_is_found_by_the_next_search(index: &dyn VectorIndex) {
-    for entry in entries(500, 3) {
-        index.insert(entry.clone()).unwrap();
-        let found = index.nearest(&entry.vector, 1, &VectorFilter::default()).unwrap();
-        assert_eq!(ids(&found), [&*entry.id]);
-        assert!((found[0].similarity - 1.0).abs() < 1e-5);
-    }
-}
-
-fn removed_and_replaced_vectors_are_gone_at_once(index: &dyn VectorIndex) {
-    let all = entries(300, 4);
-    insert_all(index, &all);
-    for entry in &all[..100] {
-        assert!(index.remove(&entry.id).unwrap());
-        assert!(!index.remove(&entry.id).unwrap());
-        let found = index.nearest(&entry.vector, 300, &VectorFilter::default()).unwrap();
-        assert!(!ids(&found).contains(&&*entry.id));
-    }
-    let mut moved = all[200].clone();
-    moved.vector = all[0].vector.clone();
-    index.insert(moved).unwrap();
-    assert_eq!(index.len(), 200);
-    let found = index.nearest(&all[0].vector, 1, &VectorFilter::default()).unwrap();
-    assert_eq!(ids(&found), ["doc-000200"]);
-    let old = index.nearest(&all[200].vector, 1, &VectorFilter::default()).unwrap();
-    assert!(old[0].similarity < 0.999);
-}
-
-fn equal_similarities_go_by_time_then_id(index: &dyn VectorIndex) {
-    let vector = random_vector(&mut fastrand::Rng::with_seed(5), DIMENSION);
-    for (id, timestamp_ms) in [("c", 5), ("b", 5), ("a", 9), ("d", 1)] {
-        index.insert(VectorEntry { id: id.into(), timestamp_ms, ..entry(0, vector.clone()) }).unwrap();
-    }
-    assert_eq!(ids(&index.nearest(&vector, 4, &VectorFilter::default()).unwrap()), ["d", "b", "c", "a"]);
-    assert_eq!(ids(&index.nearest(&vector, 2, &VectorFilter::default()).unwrap()), ["d", "b"]);
-}
-
-fn wrong_vectors_are_refused(index: &dyn VectorIndex) {
-    let good = random_vector(&mut fastrand::Rng::with_seed(6), DIMENSION);
-    index.insert(entry(0, good.clone())).unwrap();
-    let mut nan = good.to_vec();
-    nan[3] = f32::NAN;
-    for wrong in [vec![1.0; DIMENSION + 1], Vec::new(), nan, vec![0.0; DIMENSION], vec![f32::INFINITY; DIMENSION]] {
-        assert!(matches!(index.insert(entry(1, wrong.clone().into())), Err(StoreError::Refused(_))));
-        assert!(matches!(index.nearest(&wrong, 1, &VectorFilter::default()), Err(StoreError::InvalidQuery(_))));
-    }
-    assert_eq!(index.len(), 1);
-    assert!(index.nearest(&good, 0, &VectorFilter::default()).unwrap().is_empty());
-}
-
-fn readers_and_writers_meet(index: &dyn VectorIndex) {
-    let all = entries(2000, 7);
-    std::thread::scope(|scope| {
-        for part in all.chunks(1000) {
-            scope.spawn(move || {
-                for entry in part {
-                    index.insert(entry.clone()).unwrap();
-                    let found = index.nearest(&entry.vector, 1, &VectorFilter::default()).unwrap();
-                    assert_eq!(ids(&found), [&*entry.id]);
-                }
-            });
-        }
-    });
-    assert_eq!(index.len(), 2000);
-}
-
 macro_rules! conformance {
     ($($case:ident),* $(,)?) => {
         mod scanning {
-            $(#[test] fn $case() { super::$case(&super::Place::new().open(1_000_000).0); })*
+            $(#[tokio::test(flavor = "multi_thread")] async fn $case() {
+                let place = super::Place::new();
+                super::suite::$case(&super::PooledIndex::new(place.open(1_000_000).0)).await;
+            })*
         }
         mod with_graph {
-            $(#[test] fn $case() { super::$case(&super::Place::new().open(50).0); })*
+            $(#[tokio::test(flavor = "multi_thread")] async fn $case() {
+                let place = super::Place::new();
+                super::suite::$case(&super::PooledIndex::new(place.open(50).0)).await;
+            })*
         }
     };
 }
@@ -267,7 +107,7 @@ fn graph_recalls_copies_in_clustered_data() {
     let centers: Vec<Arc<[f32]>> = (0..CLUSTERS).map(|_| random_vector(&mut random, 96)).collect();
     let all: Vec<VectorEntry> =
         (0..6000).map(|at| entry(at, near(&mut random, &centers[at % CLUSTERS], 0.8))).collect();
-    insert_all(&index, &all);
+    all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
     assert!(index.wait_until_built(BUILD_DEADLINE));
     let mut found_copies = 0;
     for _ in 0..QUERIES {
@@ -287,7 +127,7 @@ fn graph_is_made_anew_when_most_of_it_is_gone() {
     let (index, _) = Place::new().open(100);
     for round in 0..8 {
         let all = entries(1000, 100 + round);
-        insert_all(&index, &all);
+        all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
         assert!(index.wait_until_built(BUILD_DEADLINE));
         let query = &all[500].vector;
         assert_same(
@@ -302,7 +142,7 @@ fn saved(place: &Place, graph_from: usize) -> Vec<VectorEntry> {
     let (index, opened) = place.open(graph_from);
     assert!(matches!(opened, Opened::MustRebuild(_)));
     let all = entries(400, 9);
-    insert_all(&index, &all);
+    all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
     index.remove("doc-000003").unwrap();
     assert!(index.wait_until_built(BUILD_DEADLINE));
     index.save().unwrap();

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rayon::prelude::*;
-
 use crate::config::dedup::DedupConfig;
 use crate::messages::pipeline::{DuplicateOf, DuplicateRule, Embedded, Judged, Sighting};
 use crate::messages::record::Record;
 use crate::stores::documents::StoreError;
-use crate::stores::vectors::{Neighbor, VectorFilter, VectorIndex};
+use crate::stores::vectors::{Neighbor, VectorFilter, VectorIndex, VectorQuery};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::telemetry::metrics;
 
-use super::compute::compute;
 use super::shared::{Recall, nearer};
 use super::timing::stamp;
 
@@ -78,7 +75,7 @@ impl Deduplicator {
     /// For each fresh document of the batch, in order, its nearest neighbours in the index.
     async fn indexed(&self, batch: &[Embedded], config: &DedupConfig) -> Result<Vec<Vec<Neighbor>>, Fault> {
         let fresh = batch.iter().filter(|message| message.sighting == Sighting::Fresh);
-        let queries: Vec<(Arc<[f32]>, VectorFilter)> = fresh
+        let queries: Vec<VectorQuery> = fresh
             .filter_map(|message| {
                 let (since_ms, until_ms) = span(message.delivery.record().timestamp_ms, config.window_ms());
                 let filter = VectorFilter {
@@ -87,22 +84,17 @@ impl Deduplicator {
                     except: Some(Arc::clone(&message.document.id)),
                     ..VectorFilter::default()
                 };
-                Some((Arc::clone(&message.encoded.as_ref()?.vector), filter))
+                let vector = Arc::clone(&message.encoded.as_ref()?.vector);
+                Some(VectorQuery { vector, k: NEIGHBORS, filter })
             })
             .collect();
         if queries.is_empty() || !config.cosine {
             return Ok(vec![Vec::new(); queries.len()]);
         }
-        let vectors = Arc::clone(&self.vectors);
-        let look_up = move |(vector, filter): (Arc<[f32]>, VectorFilter)| {
-            let started = Instant::now();
-            let found = vectors.nearest(&vector, NEIGHBORS, &filter);
-            metrics::dedup_lookup(started.elapsed());
-            found
-        };
-        compute(move || queries.into_par_iter().map(look_up).collect::<Result<Vec<_>, StoreError>>())
-            .await?
-            .map_err(store_fault)
+        let started = Instant::now();
+        let found = self.vectors.nearest_many(queries).await;
+        metrics::dedup_lookup(started.elapsed());
+        found.map_err(store_fault)
     }
 
     /// The sighting of a fresh document whose nearest earlier one above the threshold is this.

@@ -15,16 +15,17 @@ pub struct Health {
 }
 
 impl Health {
-    /// Asks the log, the store and the job queue, each with its own deadline.
+    /// Asks the log, the stores and the job queue, each with its own deadline.
     pub async fn check(&self, services: &Services) {
-        let checks = (services.log.check(), services.documents.check(), services.jobs.queue().check());
-        let (log, documents, jobs) = futures_util::future::join3(checks.0, checks.1, checks.2).await;
-        let vectors = services.vectors.len();
+        let checks = (services.log.check(), services.documents.check(), services.vectors.check());
+        let checks = futures_util::future::join3(checks.0, checks.1, checks.2);
+        let ((log, documents, vectors), jobs) =
+            futures_util::future::join(checks, services.jobs.queue().check()).await;
         let found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
             dependency("documents", documents.map(|()| "answers".to_owned())),
+            dependency("vectors", vectors),
             dependency("jobs", jobs.map(|()| "answers".to_owned())),
-            dependency::<String>("vectors", Ok(format!("{vectors} vectors"))),
             dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
             dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
         ];

@@ -1,7 +1,6 @@
 //! Housekeeping: measures lag, saves the vector index, checks on the dependencies.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use crate::messages::event::EventKind;
 use crate::supervisors::{Fault, ServiceContext};
 use crate::telemetry::metrics;
 
-use super::compute::compute;
 use super::services::Services;
 
 /// How often lag and dependencies are looked at: a full intake is noticed within this time.
@@ -23,7 +21,7 @@ const LOOKS_PER_CHECK: u32 = 5;
 /// Runs until asked to stop; saves the index once more before it ends.
 ///
 /// # Errors
-/// If the compute pool is closed.
+/// None so far: what fails is told and tried again.
 pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     let mut interval = tokio::time::interval(LOOK_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -45,10 +43,11 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
         }
         looks = looks.wrapping_add(1);
         if looks.is_multiple_of(LOOKS_PER_SAVE) {
-            save_index(&services).await?;
+            save_index(&services).await;
         }
     }
-    save_index(&services).await
+    save_index(&services).await;
+    Ok(())
 }
 
 /// Measures how far the documents topic is behind, for metrics and for [`Services::backlog`].
@@ -82,10 +81,8 @@ fn tell_restarts(services: &Services, known: &mut HashMap<String, u64>) {
     }
 }
 
-async fn save_index(services: &Services) -> Result<(), Fault> {
-    let vectors = Arc::clone(&services.vectors);
-    if let Err(error) = compute(move || vectors.save()).await? {
+async fn save_index(services: &Services) {
+    if let Err(error) = services.vectors.save().await {
         tracing::warn!(%error, "vector index can't be saved, it is rebuilt at the next start");
     }
-    Ok(())
 }

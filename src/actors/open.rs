@@ -28,7 +28,7 @@ use crate::stores::redis::Redis;
 use crate::stores::redis::jobs::RedisJobs;
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::sqlite::jobs::SqliteJobs;
-use crate::stores::vector_index::{EmbeddedIndex, Opened, Rebuilt};
+use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
 use crate::telemetry::logs::LogLevel;
 use crate::text::near_duplicates::DuplicateMemory;
@@ -266,7 +266,7 @@ async fn open_vectors(
         Opened::Current if index.len() as u64 != stored => rebuild(&index, documents, "vectors are missing").await?,
         Opened::Current => {}
     }
-    Ok(Arc::new(index))
+    Ok(Arc::new(PooledIndex::new(index)))
 }
 
 /// Vectors of different encoders can't be compared: a data directory stays with the one it began with.

@@ -12,13 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::jobs::{JobContext, JobFailure, Outcome};
 use crate::messages::analysis::VerdictLabel;
 use crate::messages::record::Position;
-use crate::stores::documents::{DocumentStore, RememberedDocument, StoreError};
+use crate::stores::documents::{DocumentStore, RememberedDocument};
 use crate::stores::vectors::{Reconcile, VectorEntry, VectorIndex};
 
-/// Documents repaired between two looks into the store: their vectors are held in memory meanwhile.
+/// Documents compared at once: their vectors are held in memory meanwhile.
 const BATCH: usize = 4096;
-/// Documents compared between two words of progress.
-const WORD_EVERY: u64 = 256;
 /// Passes over the store at most, while documents are overtaken.
 const MAX_PASSES: u32 = 3;
 /// Ids named in the report, of each kind.
@@ -35,7 +33,7 @@ pub struct ReindexRequest {
 /// What was found, and mended unless it was a dry run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ReindexReport {
-    /// Vectors of the store that the index has as they are.
+    /// Vectors of the store that the index has as they are, in the last pass.
     pub same: u64,
     /// Vectors of the store that the index lacked, or had otherwise.
     pub missing: u64,
@@ -82,23 +80,27 @@ struct Reindex<'a> {
     report: ReindexReport,
 }
 
-/// A document whose vector the index lacks or has otherwise.
-struct Differing {
-    entry: VectorEntry,
-    origin: Position,
-    document: RememberedDocument,
+/// A stream over the store, taken in batches: the next begins at the record time the one before ended with.
+struct Stream {
+    /// Where the next batch begins.
+    since_ms: i64,
+    /// Documents of exactly that time that were there already.
+    passed: HashSet<Arc<str>>,
+    /// Documents so far.
+    seen: u64,
 }
 
-/// What a stream of documents leads to.
-struct Compared {
-    /// Record time it began at.
-    since_ms: i64,
-    /// Documents of exactly the time at which a new stream would begin, which it must not count again.
-    counted: HashSet<Arc<str>>,
-    same: u64,
-    seen: u64,
-    differing: Vec<Differing>,
-    error: Option<StoreError>,
+impl Stream {
+    /// Whether the document is new; notes where the stream is.
+    fn admits(&mut self, document: &RememberedDocument) -> bool {
+        if document.timestamp_ms > self.since_ms {
+            self.since_ms = document.timestamp_ms;
+            self.passed.clear();
+        }
+        let fresh = self.passed.insert(Arc::clone(&document.id));
+        self.seen += u64::from(fresh);
+        fresh
+    }
 }
 
 impl Reindex<'_> {
@@ -106,97 +108,92 @@ impl Reindex<'_> {
     async fn pass(&mut self) -> Result<(), JobFailure> {
         let counts = self.documents.counts().await?;
         let total = (counts.stored + counts.duplicates).max(1);
-        self.index.begin();
+        self.index.begin().await?;
         (self.report.same, self.report.overtaken) = (0, 0);
         self.report.passes += 1;
-        let mut compared = Compared {
-            since_ms: i64::MIN,
-            counted: HashSet::new(),
-            same: 0,
-            seen: 0,
-            differing: Vec::new(),
-            error: None,
-        };
+        let mut stream = Stream { since_ms: i64::MIN, passed: HashSet::new(), seen: 0 };
         loop {
-            let ended = self.compare(&mut compared, total).await?;
-            for differing in std::mem::take(&mut compared.differing) {
+            let batch: Arc<[RememberedDocument]> = self.batch(&mut stream).await?.into();
+            let ended = batch.len() < BATCH;
+            let confirmed = self.index.confirm(Arc::clone(&batch)).await?;
+            for (document, confirmed) in batch.iter().zip(confirmed) {
                 self.ctx.check()?;
-                self.mend(differing).await?;
+                match (&document.vector, confirmed) {
+                    (None, _) => {}
+                    (Some(_), true) => self.report.same += 1,
+                    (Some(vector), false) => self.mend(document, vector).await?,
+                }
             }
+            #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+            let share = stream.seen as f64 / total as f64;
+            self.ctx.progress(share.min(1.0) * 0.95, format!("{} of {total} documents compared", stream.seen));
             if ended {
                 break;
             }
         }
-        self.report.same += compared.same;
-        for id in self.index.unconfirmed() {
+        for id in self.index.unconfirmed().await? {
             self.ctx.check()?;
             self.clear(&id).await?;
         }
         Ok(())
     }
 
-    /// Streams documents until the store has no more, which is true, or enough of them differ.
-    async fn compare(&self, compared: &mut Compared, total: u64) -> Result<bool, JobFailure> {
+    /// The next documents of the store, without their texts; fewer than [`BATCH`] only at its end.
+    async fn batch(&self, stream: &mut Stream) -> Result<Vec<RememberedDocument>, JobFailure> {
         let full = CancellationToken::new();
-        let since_ms = compared.since_ms;
+        let mut batch: Vec<RememberedDocument> = Vec::new();
+        let since_ms = stream.since_ms;
         let visit = Box::new(|document: RememberedDocument| {
-            if full.is_cancelled() {
-                return;
+            if batch.len() < BATCH && stream.admits(&document) {
+                batch.push(RememberedDocument { text: String::new(), title: None, ..document });
             }
-            compared.look(document, self.index);
-            if compared.seen.is_multiple_of(WORD_EVERY) {
-                #[expect(clippy::cast_precision_loss, reason = "a share for people")]
-                let share = compared.seen as f64 / total as f64;
-                self.ctx.progress(share.min(1.0) * 0.95, format!("{} of {total} documents compared", compared.seen));
-            }
-            if compared.differing.len() >= BATCH || compared.error.is_some() {
+            if batch.len() == BATCH {
                 full.cancel();
             }
         });
-        let ended = tokio::select! {
+        tokio::select! {
             biased;
             () = self.ctx.stopping() => return Err(JobFailure::Stopped),
-            () = full.cancelled() => false,
-            done = self.documents.remember(since_ms, visit) => {
-                done?;
-                !full.is_cancelled()
-            }
-        };
-        match compared.error.take() {
-            Some(error) => Err(error.into()),
-            None => Ok(ended),
+            () = full.cancelled() => {}
+            done = self.documents.remember(since_ms, visit) => done?,
         }
+        Ok(batch)
     }
 
     /// Puts a vector into the index, if the store still has it so.
-    async fn mend(&mut self, Differing { entry, origin, document }: Differing) -> Result<(), JobFailure> {
-        let id = Arc::clone(&entry.id);
-        if !self.stands(&id, &origin).await? {
+    async fn mend(&mut self, document: &RememberedDocument, vector: &Arc<[f32]>) -> Result<(), JobFailure> {
+        let id = &document.id;
+        if !self.stands(id, &document.origin).await? {
             self.report.overtaken += 1;
             return Ok(());
         }
-        if self.index.confirm(&document)? {
+        if self.index.confirm(Arc::from([document.clone()])).await? == [true] {
             self.report.same += 1; // its writer was just about to
             return Ok(());
         }
         self.report.missing += 1;
         if self.report.missing_ids.len() < NAMED {
-            self.report.missing_ids.push(Arc::clone(&id));
+            self.report.missing_ids.push(Arc::clone(id));
         }
         if self.report.dry_run {
             return Ok(());
         }
-        self.vectors.insert(entry)?;
-        if !self.stands(&id, &origin).await? {
-            self.report.overtaken += 1;
-        }
+        let entry = VectorEntry {
+            id: Arc::clone(id),
+            vector: Arc::clone(vector),
+            timestamp_ms: document.timestamp_ms,
+            source: Arc::clone(&document.source),
+            symbols: document.symbols.clone().into(),
+        };
+        self.vectors.upsert(vec![entry]).await?;
+        self.report.overtaken += u64::from(!self.stands(id, &document.origin).await?);
         Ok(())
     }
 
     /// Takes a vector out of the index, if the store has none.
     async fn clear(&mut self, id: &Arc<str>) -> Result<(), JobFailure> {
         if self.is_stored(id).await? {
-            // one that differs and was left alone in a dry run is counted already
+            // a vector that differs and was left so by a dry run is counted already
             self.report.overtaken += u64::from(!self.report.dry_run);
             return Ok(());
         }
@@ -207,10 +204,8 @@ impl Reindex<'_> {
         if self.report.dry_run {
             return Ok(());
         }
-        self.vectors.remove(id)?;
-        if self.is_stored(id).await? {
-            self.report.overtaken += 1;
-        }
+        self.vectors.remove(vec![Arc::clone(id)]).await?;
+        self.report.overtaken += u64::from(self.is_stored(id).await?);
         Ok(())
     }
 
@@ -222,36 +217,5 @@ impl Reindex<'_> {
 
     async fn is_stored(&self, id: &str) -> Result<bool, JobFailure> {
         Ok(self.documents.get(id).await?.is_some_and(|stored| stored.analysis.verdict == VerdictLabel::Stored))
-    }
-}
-
-impl Compared {
-    fn look(&mut self, document: RememberedDocument, index: &dyn Reconcile) {
-        if document.timestamp_ms > self.since_ms {
-            self.since_ms = document.timestamp_ms;
-            self.counted.clear();
-        }
-        if !self.counted.insert(Arc::clone(&document.id)) {
-            return; // the end of the stream before
-        }
-        self.seen += 1;
-        let Some(vector) = document.vector.clone() else { return };
-        match index.confirm(&document) {
-            Ok(true) => self.same += 1,
-            Ok(false) => {
-                let entry = VectorEntry {
-                    id: Arc::clone(&document.id),
-                    vector,
-                    timestamp_ms: document.timestamp_ms,
-                    source: Arc::clone(&document.source),
-                    symbols: document.symbols.clone().into(),
-                };
-                let origin = document.origin.clone();
-                // what it says is not needed again
-                let document = RememberedDocument { text: String::new(), title: None, ..document };
-                self.differing.push(Differing { entry, origin, document });
-            }
-            Err(error) => self.error = Some(error),
-        }
     }
 }

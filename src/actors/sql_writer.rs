@@ -155,7 +155,7 @@ impl SqlWriter {
                     );
                     ctx.send(&self.vector_writer, Verdict { judged, analysis }).await?;
                 }
-                None => self.reconsider(judged),
+                None => self.reconsider(judged).await,
             }
             ctx.done(1);
         }
@@ -170,11 +170,11 @@ impl SqlWriter {
 
     /// The document it copies ended in the dead letters after this one was judged: forget both and let the record go
     /// back to its source, which delivers it again as if it were the first.
-    fn reconsider(&self, judged: Judged) {
+    async fn reconsider(&self, judged: Judged) {
         match &judged.sighting {
             Sighting::Copy(copy) => {
                 self.recall.memory.lock().expel(&copy.of);
-                if let Err(error) = self.vectors.remove(&copy.of) {
+                if let Err(error) = self.vectors.remove(vec![Arc::clone(&copy.of)]).await {
                     tracing::warn!(%error, document = %copy.of, "vector of a missing document stays in the index");
                 }
             }

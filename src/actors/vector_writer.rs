@@ -1,13 +1,12 @@
 //! Puts the vectors of stored documents into the index. The store of documents stays the truth the index is rebuilt from.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::messages::pipeline::Sighting;
-use crate::stores::documents::StoreError;
 use crate::stores::vectors::{VectorEntry, VectorIndex};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 
-use super::compute::compute;
 use super::deduplicator::store_fault;
 use super::shared::Recall;
 use super::sql_writer::Verdict;
@@ -26,12 +25,12 @@ impl Actor for VectorWriter {
     type Message = Verdict;
 
     async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
-        let changes: Vec<Change> = batch.iter().filter_map(Change::of).collect();
-        if !changes.is_empty() {
-            let vectors = Arc::clone(&self.vectors);
-            compute(move || changes.into_iter().try_for_each(|change| change.apply(&*vectors)))
-                .await?
-                .map_err(store_fault)?;
+        let (inserts, removals) = changes(&batch);
+        if !inserts.is_empty() {
+            ctx.protect(self.vectors.upsert(inserts)).await.map_err(store_fault)?;
+        }
+        if !removals.is_empty() {
+            ctx.protect(self.vectors.remove(removals)).await.map_err(store_fault)?;
         }
         for verdict in batch {
             let judged = &verdict.judged;
@@ -43,34 +42,29 @@ impl Actor for VectorWriter {
     }
 }
 
-/// What a verdict changes in the index.
-enum Change {
-    /// A stored document's vector.
-    Insert(VectorEntry),
-    /// A document that is a copy has none; its earlier revision may have had one.
-    Remove(Arc<str>),
+/// What the verdicts change in the index: vectors of stored documents, and ids of documents that are copies, whose
+/// earlier revision may have had one. Of several verdicts on one document the last counts.
+fn changes(batch: &[Verdict]) -> (Vec<VectorEntry>, Vec<Arc<str>>) {
+    let judged = batch.iter().filter(|verdict| verdict.judged.sighting != Sighting::Same);
+    let last: HashMap<&str, &Verdict> = judged.map(|verdict| (&*verdict.judged.document.id, verdict)).collect();
+    let (mut inserts, mut removals) = (Vec::new(), Vec::new());
+    for verdict in last.into_values() {
+        match verdict.judged.sighting {
+            Sighting::Same => {}
+            Sighting::Copy(_) => removals.push(Arc::clone(&verdict.judged.document.id)),
+            Sighting::Fresh => inserts.extend(entry(verdict)),
+        }
+    }
+    (inserts, removals)
 }
 
-impl Change {
-    fn of(verdict: &Verdict) -> Option<Self> {
-        let judged = &verdict.judged;
-        match judged.sighting {
-            Sighting::Same => None,
-            Sighting::Copy(_) => Some(Self::Remove(Arc::clone(&judged.document.id))),
-            Sighting::Fresh => Some(Self::Insert(VectorEntry {
-                id: Arc::clone(&judged.document.id),
-                vector: Arc::clone(&judged.encoded.as_ref()?.vector),
-                timestamp_ms: judged.delivery.record().timestamp_ms,
-                source: Arc::clone(&judged.document.source),
-                symbols: verdict.analysis.symbols.as_slice().into(),
-            })),
-        }
-    }
-
-    fn apply(self, vectors: &dyn VectorIndex) -> Result<(), StoreError> {
-        match self {
-            Self::Insert(entry) => vectors.insert(entry),
-            Self::Remove(id) => vectors.remove(&id).map(|_| ()),
-        }
-    }
+fn entry(verdict: &Verdict) -> Option<VectorEntry> {
+    let judged = &verdict.judged;
+    Some(VectorEntry {
+        id: Arc::clone(&judged.document.id),
+        vector: Arc::clone(&judged.encoded.as_ref()?.vector),
+        timestamp_ms: judged.delivery.record().timestamp_ms,
+        source: Arc::clone(&judged.document.source),
+        symbols: verdict.analysis.symbols.as_slice().into(),
+    })
 }

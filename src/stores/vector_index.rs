@@ -9,6 +9,7 @@
 mod builder;
 mod file;
 mod graph;
+mod pooled;
 mod scan;
 mod slots;
 
@@ -22,7 +23,9 @@ use self::builder::Shared;
 use self::scan::{Best, dot};
 use self::slots::Slots;
 use super::documents::{RememberedDocument, StoreError};
-use super::vectors::{Neighbor, Reconcile, VectorEntry, VectorFilter, VectorIndex};
+use super::vectors::{Neighbor, VectorEntry, VectorFilter};
+
+pub use self::pooled::PooledIndex;
 use crate::config::store::VectorsConfig;
 
 /// A vector as long as this or shorter can't be normalised.
@@ -98,7 +101,7 @@ impl EmbeddedIndex {
     /// Takes in a document of the store, or leaves it where it is the same.
     ///
     /// # Errors
-    /// As [`VectorIndex::insert`].
+    /// As [`EmbeddedIndex::insert`].
     pub fn confirm(&self, document: &RememberedDocument, done: &mut Rebuilt) -> Result<(), StoreError> {
         let Some(vector) = &document.vector else { return Ok(()) };
         if self.has(document, vector)? {
@@ -131,12 +134,28 @@ impl EmbeddedIndex {
         Ok(same)
     }
 
+    /// Whether a document of the store needs no vector, or has it here as it is; then it is marked as seen.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a vector the index can't take.
+    pub fn is_as_stored(&self, document: &RememberedDocument) -> Result<bool, StoreError> {
+        document.vector.as_ref().map_or(Ok(true), |vector| self.has(document, vector))
+    }
+
+    /// Ids that were neither seen nor inserted since the rebuild began.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<Arc<str>> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let slots = self.shared.slots.read();
+        slots.iter().filter(|(_, meta)| meta.epoch != epoch).map(|(_, meta)| Arc::clone(&meta.id)).collect()
+    }
+
     /// Removes what the store did not have, except what was inserted since the rebuild began.
     ///
     /// # Errors
-    /// As [`VectorIndex::remove`].
+    /// As [`EmbeddedIndex::remove`].
     pub fn finish_rebuild(&self, done: &mut Rebuilt) -> Result<(), StoreError> {
-        for id in self.unconfirmed() {
+        for id in self.unseen() {
             done.removed += usize::from(self.remove(&id)?);
         }
         Ok(())
@@ -208,28 +227,13 @@ impl EmbeddedIndex {
     }
 }
 
-impl Reconcile for EmbeddedIndex {
-    fn begin(&self) {
-        self.start_rebuild();
-    }
-
-    fn confirm(&self, document: &RememberedDocument) -> Result<bool, StoreError> {
-        document.vector.as_ref().map_or(Ok(true), |vector| self.has(document, vector))
-    }
-
-    fn unconfirmed(&self) -> Vec<Arc<str>> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let slots = self.shared.slots.read();
-        slots.iter().filter(|(_, meta)| meta.epoch != epoch).map(|(_, meta)| Arc::clone(&meta.id)).collect()
-    }
-}
-
-impl VectorIndex for EmbeddedIndex {
-    fn reconcile(&self) -> Option<&dyn Reconcile> {
-        Some(self)
-    }
-
-    fn insert(&self, entry: VectorEntry) -> Result<(), StoreError> {
+/// What the trait promises, done on the calling thread.
+impl EmbeddedIndex {
+    /// Inserts or replaces.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a wrong dimension or values that are not finite.
+    pub fn insert(&self, entry: VectorEntry) -> Result<(), StoreError> {
         let values = self.normalised(&entry.vector).map_err(StoreError::Refused)?;
         let building = {
             let mut slots = self.shared.slots.write();
@@ -243,12 +247,20 @@ impl VectorIndex for EmbeddedIndex {
         Ok(())
     }
 
-    fn expect_changes(&self) -> Result<(), StoreError> {
+    /// As [`VectorIndex::expect_changes`](super::vectors::VectorIndex::expect_changes).
+    ///
+    /// # Errors
+    /// If the file can't be marked.
+    pub fn expect_changes(&self) -> Result<(), StoreError> {
         let _slots = self.shared.slots.write();
         self.mark_changed()
     }
 
-    fn remove(&self, id: &str) -> Result<bool, StoreError> {
+    /// Removes; false if it was not there.
+    ///
+    /// # Errors
+    /// If the file can't be marked.
+    pub fn remove(&self, id: &str) -> Result<bool, StoreError> {
         let mut slots = self.shared.slots.write();
         if slots.slot_of(id).is_none() {
             return Ok(false);
@@ -257,7 +269,11 @@ impl VectorIndex for EmbeddedIndex {
         Ok(slots.remove(id).is_some())
     }
 
-    fn nearest(&self, vector: &[f32], k: usize, filter: &VectorFilter) -> Result<Vec<Neighbor>, StoreError> {
+    /// Up to `k` nearest by cosine, best first; equal similarities by earlier time, then id.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidQuery`] for a wrong dimension or values that are not finite.
+    pub fn nearest(&self, vector: &[f32], k: usize, filter: &VectorFilter) -> Result<Vec<Neighbor>, StoreError> {
         let query = self.normalised(vector).map_err(StoreError::InvalidQuery)?;
         let slots = self.shared.slots.read();
         if k == 0 || slots.len() == 0 {
@@ -271,11 +287,23 @@ impl VectorIndex for EmbeddedIndex {
         Ok(neighbors.collect())
     }
 
-    fn len(&self) -> usize {
+    /// Vectors held.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.shared.slots.read().len()
     }
 
-    fn save(&self) -> Result<(), StoreError> {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes the index to its file, so that the next start is quick; the store of documents stays the truth.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn save(&self) -> Result<(), StoreError> {
         if !self.marked.load(Ordering::Acquire) && self.path.exists() {
             return Ok(()); // nothing changed since
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::documents::{RememberedDocument, StoreError};
 
 /// One vector to keep.
@@ -45,28 +47,67 @@ pub struct Neighbor {
     pub timestamp_ms: i64,
 }
 
-/// How an index is compared with the store of documents, while it is in use.
+/// A search for neighbours.
+#[derive(Debug, Clone)]
+pub struct VectorQuery {
+    /// What they are near to.
+    pub vector: Arc<[f32]>,
+    /// How many at most.
+    pub k: usize,
+    /// Which ones count.
+    pub filter: VectorFilter,
+}
+
+/// How an index is compared with the store of documents, while it is in use. One comparison at a time.
 pub trait Reconcile: Send + Sync {
     /// Begins a comparison: nothing is confirmed yet. What is inserted from now on counts as confirmed.
-    fn begin(&self);
+    ///
+    /// # Errors
+    /// If the index is away.
+    fn begin(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Confirms a document of the store: true if the index has its vector as it is.
+    /// Confirms documents of the store: for each, in order, whether the index has its vector as it is. A document
+    /// without a vector needs none.
     ///
     /// # Errors
     /// [`StoreError::Refused`] for a vector the index can't take.
-    fn confirm(&self, document: &RememberedDocument) -> Result<bool, StoreError>;
+    fn confirm(&self, documents: Arc<[RememberedDocument]>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>>;
 
     /// Ids the index has and nobody confirmed.
-    fn unconfirmed(&self) -> Vec<Arc<str>>;
-}
-
-/// Nearest-neighbour index. An inserted vector is found by the next search.
-pub trait VectorIndex: Send + Sync {
-    /// Inserts or replaces.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for a wrong dimension or values that are not finite.
-    fn insert(&self, entry: VectorEntry) -> Result<(), StoreError>;
+    /// If the index is away.
+    fn unconfirmed(&self) -> BoxFuture<'_, Result<Vec<Arc<str>>, StoreError>>;
+}
+
+/// Nearest-neighbour index. A vector is found by every search that begins after its insert was resolved. Calls never
+/// block the thread they are made on.
+pub trait VectorIndex: Send + Sync {
+    /// Inserts or replaces, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a wrong dimension or values that are not finite; then any part may have been inserted.
+    fn upsert(&self, entries: Vec<VectorEntry>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Removes those that are there.
+    ///
+    /// # Errors
+    /// If the index is away.
+    fn remove(&self, ids: Vec<Arc<str>>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// For each query, in order: up to `k` nearest by cosine, best first; equal similarities by earlier time, then id.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidQuery`] for a wrong dimension or values that are not finite.
+    fn nearest_many(&self, queries: Vec<VectorQuery>) -> BoxFuture<'_, Result<Vec<Vec<Neighbor>>, StoreError>>;
+
+    /// As [`VectorIndex::nearest_many`] for one query.
+    ///
+    /// # Errors
+    /// As there.
+    fn nearest(&self, query: VectorQuery) -> BoxFuture<'_, Result<Vec<Neighbor>, StoreError>> {
+        Box::pin(async move { Ok(self.nearest_many(vec![query]).await?.pop().unwrap_or_default()) })
+    }
 
     /// Tells that the store of documents is about to change: a file saved before must not look current any more.
     ///
@@ -76,24 +117,12 @@ pub trait VectorIndex: Send + Sync {
         Ok(())
     }
 
-    /// Removes; false if it was not there.
-    ///
-    /// # Errors
-    /// If the index is away.
-    fn remove(&self, id: &str) -> Result<bool, StoreError>;
-
-    /// Up to `k` nearest by cosine, best first; equal similarities by earlier time, then id.
-    ///
-    /// # Errors
-    /// [`StoreError::InvalidQuery`] for a wrong dimension or values that are not finite.
-    fn nearest(&self, vector: &[f32], k: usize, filter: &VectorFilter) -> Result<Vec<Neighbor>, StoreError>;
-
     /// For comparing it with the store; `None` if it can't be.
     fn reconcile(&self) -> Option<&dyn Reconcile> {
         None
     }
 
-    /// Vectors held.
+    /// Vectors held; of an index elsewhere, as last told.
     fn len(&self) -> usize;
 
     /// Whether there is none.
@@ -101,9 +130,17 @@ pub trait VectorIndex: Send + Sync {
         self.len() == 0
     }
 
-    /// Writes the index to its file, so that the next start is quick; the store of documents stays the truth.
+    /// Whether the index answers, and what it says of itself. Deadline 2 s.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn check(&self) -> BoxFuture<'_, Result<String, StoreError>>;
+
+    /// Makes the next start quick, where there is a file to write; the store of documents stays the truth.
     ///
     /// # Errors
     /// If the file can't be written.
-    fn save(&self) -> Result<(), StoreError>;
+    fn save(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

@@ -76,7 +76,7 @@ catalogue! {
     Recorder: Counter "tidemill_listener_requests_total" Count ["api", "outcome"] "Kafka listener requests by API and outcome";
     Recorder: Histogram "tidemill_embedding_batch_size" Count [] "Texts per encoder call";
     Recorder: Counter "tidemill_embedding_tokens_total" Count [] "Tokens encoded";
-    Recorder: Histogram "tidemill_dedup_lookup_seconds" Seconds [] "Time of one near-duplicate lookup";
+    Recorder: Histogram "tidemill_dedup_lookup_seconds" Seconds [] "Time of a batch's near-duplicate lookup in the vector index";
     Recorder: Histogram "tidemill_store_operations_seconds" Seconds ["store", "operation", "outcome"] "Time of store operations by store, operation and outcome";
     Recorder: Counter "tidemill_cache_requests_total" Count ["cache", "outcome"] "Cache requests by cache and outcome";
     Recorder: Counter "tidemill_jobs_total" Count ["kind", "state"] "Jobs that came into a state, by kind and state";

@@ -21,7 +21,7 @@ use tidemill::stores::documents::{
     DeadLetterFilter, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
     VerdictRow, WriteOutcome,
 };
-use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter, VectorIndex};
+use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter, VectorIndex, VectorQuery};
 use tidemill::web::state::{Dependency, InjectedFault, OperationError, Operations, Readiness, TopologyFormat};
 
 /// How the fake log answers.
@@ -228,25 +228,28 @@ pub struct FakeVectors {
 }
 
 impl VectorIndex for FakeVectors {
-    fn insert(&self, _: VectorEntry) -> Result<(), StoreError> {
-        Ok(())
+    fn upsert(&self, _: Vec<VectorEntry>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
-    fn remove(&self, _: &str) -> Result<bool, StoreError> {
-        Ok(false)
+    fn remove(&self, _: Vec<Arc<str>>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
-    fn nearest(&self, _: &[f32], k: usize, filter: &VectorFilter) -> Result<Vec<Neighbor>, StoreError> {
-        self.filters.lock().push(filter.clone());
-        Ok(self.neighbors.lock().iter().take(k).cloned().collect())
+    fn nearest_many(&self, queries: Vec<VectorQuery>) -> BoxFuture<'_, Result<Vec<Vec<Neighbor>>, StoreError>> {
+        let answer = |query: VectorQuery| {
+            self.filters.lock().push(query.filter);
+            self.neighbors.lock().iter().take(query.k).cloned().collect()
+        };
+        Box::pin(std::future::ready(Ok(queries.into_iter().map(answer).collect())))
     }
 
     fn len(&self) -> usize {
         self.neighbors.lock().len()
     }
 
-    fn save(&self) -> Result<(), StoreError> {
-        Ok(())
+    fn check(&self) -> BoxFuture<'_, Result<String, StoreError>> {
+        Box::pin(std::future::ready(Ok("fake".to_owned())))
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::documents::symbol;
 use super::view::DocumentView;
 use crate::messages::code::ErrorCode;
-use crate::stores::vectors::{Neighbor, VectorFilter};
+use crate::stores::vectors::{Neighbor, VectorFilter, VectorQuery};
 use crate::web::app::{App, AppState};
 use crate::web::compute;
 use crate::web::error::{ApiError, ApiResult};
@@ -53,13 +53,13 @@ pub(crate) async fn search(State(app): State<AppState>, parameters: Parameters) 
 
 async fn nearest(app: &App, query: String, k: usize, filter: VectorFilter) -> ApiResult<Vec<Neighbor>> {
     let encoder = app.api.encoder.clone();
-    let vectors = app.api.vectors.clone();
-    compute::run(app, move |_| {
+    let vector = compute::run(app, move |_| {
         let results = encoder.encode(&[&query]).map_err(|error| of_model(&error))?;
-        let first = results.first().ok_or_else(|| ApiError::new(ErrorCode::Internal, "the encoder gave no vector"))?;
-        Ok(vectors.nearest(&first.vector, k, &filter)?)
+        let first = results.into_iter().next();
+        Ok(first.ok_or_else(|| ApiError::new(ErrorCode::Internal, "the encoder gave no vector"))?.vector)
     })
-    .await
+    .await?;
+    app.query(app.api.vectors.nearest(VectorQuery { vector, k, filter })).await
 }
 
 async fn hits(app: &App, neighbors: Vec<Neighbor>) -> ApiResult<Vec<Hit>> {
