@@ -9,7 +9,12 @@ mod bad_input;
 mod chaos;
 #[path = "daemon/corpus.rs"]
 mod corpus;
+#[path = "daemon/jobs.rs"]
+mod jobs;
 #[path = "daemon/pipeline.rs"]
 mod pipeline;
 #[path = "daemon/process.rs"]
 mod process;
+#[expect(dead_code, reason = "other suites need what this one does not")]
+#[path = "support/services/redis.rs"]
+mod redis;

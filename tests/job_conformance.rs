@@ -14,6 +14,11 @@ mod model;
 mod redis;
 #[path = "job_conformance/outage.rs"]
 mod outage;
+#[path = "job_conformance/reindex.rs"]
+mod reindex;
+#[expect(dead_code, reason = "only its documents are needed here")]
+#[path = "store_conformance/suite.rs"]
+mod store_suite;
 #[path = "job_conformance/suite.rs"]
 mod suite;
 

@@ -17,6 +17,7 @@ pub async fn services(config: &Config) -> Vec<Dependency> {
     found.push(of("addresses", Sockets::bind(config).map(|_| "are free".to_owned())));
     found.push(of("log", open::try_log(config).await.map(|()| "answers".to_owned())));
     found.push(of("store", open::try_store(config).await.map(|()| "answers".to_owned())));
+    found.push(of("jobs", open::try_jobs(config).await.map(|()| "answers".to_owned())));
     found
 }
 

@@ -107,10 +107,10 @@ impl OpenError {
     pub fn is_setting(&self) -> bool {
         match self {
             Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => true,
+            Self::Jobs(error) => matches!(error, JobError::InvalidQuery(_)),
             Self::Log(_)
             | Self::LogFile(_)
             | Self::Store(_)
-            | Self::Jobs(_)
             | Self::DataDir { .. }
             | Self::Socket(_) => false,
         }
@@ -324,6 +324,10 @@ async fn open_jobs(config: &Config) -> Result<Arc<dyn JobQueue>, OpenError> {
             Ok(Arc::new(queue))
         }
         JobsBackend::Redis => {
+            if !config.redis.is_used() {
+                let said = "jobs.backend = \"redis\" needs a server: set redis.url";
+                return Err(JobError::InvalidQuery(said.to_owned()).into());
+            }
             let redis = Redis::open(&config.redis)?;
             Ok(Arc::new(RedisJobs::new(redis, rules, Clock::System)))
         }
@@ -359,6 +363,15 @@ pub async fn try_log(config: &Config) -> Result<(), OpenError> {
 pub async fn try_store(config: &Config) -> Result<(), OpenError> {
     let _lock = lock_data_dir(&config.daemon.data_dir)?;
     Ok(open_documents(config)?.check().await?)
+}
+
+/// Opens the job queue and asks it, for checks.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn try_jobs(config: &Config) -> Result<(), OpenError> {
+    let _lock = lock_data_dir(&config.daemon.data_dir)?;
+    Ok(open_jobs(config).await?.check().await?)
 }
 
 fn open_documents(config: &Config) -> Result<Arc<dyn DocumentStore>, OpenError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidemill::stores::jobs::{End, JobQueue as _};
+use tidemill::stores::jobs::End;
 
 use super::server::{Answer, PATIENCE, Server, limits, refused};
 
