@@ -25,10 +25,11 @@ test: setup model ## all tests
 	@echo "make test: building and running all tests in $(CARGO_TARGET_DIR) (minutes the first time)"
 	@cargo test --locked
 
-lint: setup ## formatting, clippy, licences and sources of dependencies
+lint: setup ## formatting, clippy, licences and sources of dependencies, what is deployed
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings
 	@deploy/deny.sh
+	@deploy/lint.sh
 
 docs: setup ## generate the pages and the default file that come from the code
 	@cargo build --locked --bin tidemill

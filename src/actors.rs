@@ -17,6 +17,7 @@ pub mod faulty;
 pub mod fingerprinter;
 pub mod health;
 pub mod housekeeper;
+pub mod notify;
 pub mod open;
 pub mod operations;
 pub mod publisher;

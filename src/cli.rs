@@ -10,6 +10,7 @@ pub mod embed;
 pub mod exit;
 pub mod explain;
 pub mod explain_error;
+pub mod health;
 pub mod input;
 pub mod jobs;
 pub mod local;
@@ -59,6 +60,8 @@ enum Command {
     Search(search::Search),
     /// Print a document's whole way: origin, stages with timings, verdict.
     Explain(explain::Explain),
+    /// Ask the running daemon whether it takes work.
+    Health(health::Health),
     /// List, show, replay and purge dead letters.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
@@ -86,6 +89,7 @@ enum Command {
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    crate::tls::install_provider();
     let result = dispatch(cli);
     match result {
         Ok(exit) => exit.into(),
@@ -108,6 +112,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Replay(command) => command.execute(&config),
         Command::Search(command) => command.execute(&config),
         Command::Explain(command) => command.execute(&config),
+        Command::Health(command) => command.execute(&config),
         Command::Dlq(command) => command.execute(&config),
         Command::Jobs(command) => command.execute(&config),
         Command::Embed(command) => command.execute(&config),

@@ -26,6 +26,7 @@ macro_rules! sections {
             /// Notes every setting that is out of range.
             pub fn validate(&self, problems: &mut Problems) {
                 $(problems.section(stringify!($name), |problems| self.$name.validate(problems));)*
+                node::validate_together(self, problems);
             }
         }
     };
@@ -62,6 +63,8 @@ sections! {
     actors: actors::ActorsConfig;
     /// Fault injection for tests and demonstrations. Never turn it on in production.
     faults: faults::FaultsConfig;
+    /// What this daemon does of the work that several daemons share.
+    node: node::NodeConfig;
     /// The Redis server that daemons share. Not used while its URL is empty.
     redis: redis::RedisConfig;
 }
@@ -82,6 +85,7 @@ pub mod kafka_listener;
 pub mod layers;
 pub mod log;
 pub mod logging;
+pub mod node;
 pub mod problem;
 pub mod redis;
 pub mod reload;

@@ -58,13 +58,21 @@ pub struct Jobs {
     running: Mutex<HashMap<Arc<str>, Arc<RunningJob>>>,
     /// Name of this process among the workers.
     worker: String,
+    /// Whether anybody works on what is submitted here.
+    has_workers: bool,
 }
 
 impl Jobs {
     /// Over a queue.
     #[must_use]
     pub fn new(queue: Arc<dyn JobQueue>, registry: Registry, config: JobsConfig, events: Arc<EventBus>) -> Self {
-        Self { queue, registry, config, events, running: Mutex::default(), worker: worker_name() }
+        Self { queue, registry, config, events, running: Mutex::default(), worker: worker_name(), has_workers: true }
+    }
+
+    /// For a node that works on no jobs and shares its queue with none that does: nothing can be submitted.
+    #[must_use]
+    pub fn without_workers(self) -> Self {
+        Self { has_workers: false, ..self }
     }
 
     /// The queue.
@@ -112,6 +120,10 @@ impl Jobs {
     }
 
     fn check(&self, job: &NewJob) -> Result<(), Rejection> {
+        if !self.has_workers {
+            let said = "this node works on no jobs, and none that does shares its queue: set jobs.backend = \"redis\" on all";
+            return Err(Rejection::new(ErrorCode::NotThisNode, said));
+        }
         let Some(kind) = self.registry.get(&job.kind) else {
             let known: Vec<&str> = self.registry.names().collect();
             let said = format!("there is no kind {:?}; there are: {}", job.kind, known.join(", "));

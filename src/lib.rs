@@ -12,6 +12,7 @@
 //! - [`actors`]: one actor per file: receive, call an engine, send on
 //! - [`telemetry`]: metric catalogue, events, log format
 //! - [`web`]: HTTP API, authentication, console page
+//! - [`tls`]: which TLS all clients use
 //! - [`cli`]: one file per subcommand; no logic
 //!
 //! A dependency points one way: `cli → actors → {supervisors, messages, engines, stores, kafka, telemetry}`.
@@ -27,4 +28,5 @@ pub mod stores;
 pub mod supervisors;
 pub mod telemetry;
 pub mod text;
+pub mod tls;
 pub mod web;

@@ -2,6 +2,7 @@
 
 pub mod documents;
 pub mod jobs;
+pub mod lock;
 pub mod redis;
 pub mod sqlite;
 pub mod vector_index;

@@ -10,6 +10,7 @@ mod body;
 mod compute;
 mod envelope;
 mod error;
+mod forward;
 mod guard;
 mod items;
 mod media;
@@ -19,6 +20,7 @@ mod patience;
 mod routes;
 mod server;
 pub mod state;
+mod workers;
 
 use std::sync::Arc;
 

@@ -93,6 +93,7 @@ fn every_command_has_help_with_an_example() {
         &["replay"],
         &["search"],
         &["explain"],
+        &["health"],
         &["dlq", "ls"],
         &["dlq", "show"],
         &["dlq", "replay"],

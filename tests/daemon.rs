@@ -11,6 +11,8 @@ mod chaos;
 mod corpus;
 #[path = "daemon/jobs.rs"]
 mod jobs;
+#[path = "daemon/nodes.rs"]
+mod nodes;
 #[path = "daemon/pipeline.rs"]
 mod pipeline;
 #[path = "daemon/process.rs"]
@@ -18,3 +20,5 @@ mod process;
 #[expect(dead_code, reason = "other suites need what this one does not")]
 #[path = "support/services/redis.rs"]
 mod redis;
+#[path = "daemon/service_manager.rs"]
+mod service_manager;

@@ -503,6 +503,38 @@ async fn retention_by_size_never_deletes_what_a_group_has_not_consumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn retention_by_age_deletes_what_is_old_and_consumed_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let config = LogConfig { retention_bytes: 0, retention_hours: 2, ..config() };
+    let log = open_with_documents(directory.path(), &config, 1).await;
+    append(&log, numbered("documents", 0..30)).await;
+    tokio::task::block_in_place(|| {
+        let mut consumer = log.consumer(GROUP, &["documents".to_owned()]).unwrap();
+        let records = read(&mut *consumer, 20);
+        consumer.set_committable(&[next_of(&records[19])]);
+        consumer.commit(true).unwrap();
+    });
+    log.retain_now().await.unwrap();
+    assert_eq!(log.offsets("documents"), [(0, 30)], "all of it is young");
+    drop(log);
+    let age = |before: i64, hours: i64| {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let sql = "UPDATE records SET appended_ms = appended_ms - ?1 WHERE position % 4294967296 < ?2";
+        connection.execute(sql, [hours * 3_600_000, before]).unwrap()
+    };
+    assert_eq!(age(10, 3), 10);
+    let log = open(&path, &config);
+    log.retain_now().await.unwrap();
+    assert_eq!(log.offsets("documents"), [(10, 30)], "what is younger than the limit stays");
+    drop(log);
+    assert_eq!(age(30, 3), 20);
+    let log = open(&path, &config);
+    log.retain_now().await.unwrap();
+    assert_eq!(log.offsets("documents"), [(20, 30)], "what is old but not consumed stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_injected_failure_is_retriable_and_passes() {
     let directory = tempfile::tempdir().unwrap();
     let log = open_with_documents(directory.path(), &config(), 1).await;

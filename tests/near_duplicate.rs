@@ -128,6 +128,16 @@ fn revision_is_never_a_copy_of_itself() {
 }
 
 #[test]
+fn record_delivered_again_after_its_revision_leaves_the_revision_standing() {
+    let mut scene = Scene::new();
+    scene.see_from("a", HEADLINE, 0);
+    assert_eq!(scene.see_from("a", "Quite another story about copper inventories", 2), Sighting::Fresh);
+    assert_eq!(scene.see_from("a", HEADLINE, 1), Sighting::Same, "of one id the last record counts");
+    assert_eq!(scene.see_from("b", "Quite another story about copper inventories", 3), exact("a"));
+    assert_eq!(scene.see_from("a", HEADLINE, 4), Sighting::Fresh, "a later record is a revision again");
+}
+
+#[test]
 fn late_verdict_of_a_replaced_revision_settles_nothing() {
     let mut scene = Scene::new();
     scene.see_from("a", HEADLINE, 0);

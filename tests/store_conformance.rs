@@ -56,6 +56,7 @@ conformance!(sqlite:
     listing_filters_hold,
     wrong_queries_are_refused,
     documents_are_found_by_correlation_id,
+    every_delivery_of_a_document_is_found,
     many_are_found_in_the_order_asked,
     remember_streams_in_order_of_record_time,
     dead_letters_keep_every_byte,

@@ -15,6 +15,8 @@ mod jobs;
 mod limits;
 #[path = "web/models.rs"]
 mod models;
+#[path = "web/nodes.rs"]
+mod nodes;
 #[path = "web/operating.rs"]
 mod operating;
 #[path = "web/queries.rs"]

@@ -9,7 +9,7 @@ use super::servers::Sockets;
 /// Tries every service the configuration names. Where a daemon runs already, its lock and ports are the ones in use.
 pub async fn services(config: &Config) -> Vec<Dependency> {
     let running = super::daemon::announced(&config.daemon.data_dir);
-    let mut found = vec![of("models", open::models(config).map(|(encoder, _)| encoder.info().model.to_string()))];
+    let mut found = vec![of("models", open::models(config).map(|models| models.encoder.info().model.to_string()))];
     if let Some(address) = running {
         found.push(of::<String>("daemon", Ok(format!("runs at http://{address}/ and holds the data directory"))));
         return found;

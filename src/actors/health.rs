@@ -21,14 +21,18 @@ impl Health {
         let checks = futures_util::future::join3(checks.0, checks.1, checks.2);
         let ((log, documents, vectors), jobs) =
             futures_util::future::join(checks, services.jobs.queue().check()).await;
-        let found = vec![
+        let mut found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
             dependency("documents", documents.map(|()| "answers".to_owned())),
-            dependency("vectors", vectors),
             dependency("jobs", jobs.map(|()| "answers".to_owned())),
-            dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
-            dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
         ];
+        if services.live.config.load().node.is_worker() {
+            found.extend([
+                dependency("vectors", vectors),
+                dependency::<String>("encoder", Ok(services.encoder.info().model.to_string())),
+                dependency::<String>("sentiment", Ok(services.sentiment.name().to_string())),
+            ]);
+        }
         *self.dependencies.lock() = found;
     }
 

@@ -8,7 +8,6 @@ use chrono::Utc;
 use parking_lot::Mutex;
 
 use crate::config::Config;
-use crate::config::encoder::EncoderKind;
 use crate::config::jobs::JobsBackend;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
@@ -17,11 +16,7 @@ use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
 use crate::messages::event::EventBus;
-use crate::models::compute::Compute;
-use crate::models::hashing::HashingEncoder;
-use crate::models::minilm::MiniLm;
-use crate::models::sentiment::{self, LocalSentiment};
-use crate::models::{Encoder, ModelError, SentimentModel};
+use crate::models::{Encoder, ModelError, Models};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
 use crate::stores::jobs::{Clock, JobError, JobQueue};
 use crate::stores::redis::Redis;
@@ -141,7 +136,7 @@ pub async fn open(
 ) -> Result<Services, OpenError> {
     let lock = lock_data_dir(&config.daemon.data_dir)?;
     let sockets = Sockets::bind(config).map_err(OpenError::Socket)?;
-    let (encoder, sentiment) = models(config)?;
+    let Models { encoder, sentiment } = models(config)?;
     let (log, log_faults) = open_log(config)?;
     log.ensure_topics(&config.kafka.topics.all()).await?;
     let documents = open_documents(config)?;
@@ -150,7 +145,9 @@ pub async fn open(
     let recall = recall(config, &*documents).await?;
     let events = Arc::new(EventBus::new(EVENT_HISTORY));
     let registry = kinds(config, &documents, &vectors);
-    let jobs = Arc::new(Jobs::new(open_jobs(config).await?, registry, config.jobs.clone(), Arc::clone(&events)));
+    let jobs = Jobs::new(open_jobs(config).await?, registry, config.jobs.clone(), Arc::clone(&events));
+    let shared = config.jobs.backend == JobsBackend::Redis;
+    let jobs = Arc::new(if config.node.is_worker() || shared { jobs } else { jobs.without_workers() });
     let topics = &config.kafka.topics;
     Ok(Services {
         live,
@@ -198,27 +195,15 @@ pub fn is_held(path: &Path) -> bool {
     File::open(path.join(LOCK_FILE)).is_ok_and(|file| file.try_lock_shared().is_err())
 }
 
-/// An encoder and the sentiment model that fits it.
-pub type Models = (Arc<dyn Encoder>, Arc<dyn SentimentModel>);
-
-/// The encoder and the sentiment model that fits it.
+/// The encoder and the sentiment model that fits it; on a node that is no worker, what stands in their place.
 ///
 /// # Errors
 /// If a model file is missing or damaged.
 pub fn models(config: &Config) -> Result<Models, ModelError> {
-    let compute = Compute::new(config.encoder.threads)?;
-    let (bytes, origin) = sentiment::weights(config.sentiment.weights.as_deref())?;
-    match config.encoder.kind {
-        EncoderKind::Minilm => {
-            let minilm = MiniLm::open(&config.encoder.model_dir, compute.clone())?;
-            let model = LocalSentiment::new(&bytes, &origin, Some(minilm.weights()), compute)?;
-            let minilm = minilm.with_trunk(sentiment::shared_layers(&bytes, &origin)?);
-            Ok((Arc::new(minilm), Arc::new(model)))
-        }
-        EncoderKind::Hashing => {
-            let model = LocalSentiment::new(&bytes, &origin, None, compute)?;
-            Ok((Arc::new(HashingEncoder::default()), Arc::new(model)))
-        }
+    if config.node.is_worker() {
+        Models::open(&config.encoder, &config.sentiment)
+    } else {
+        Ok(Models::absent(config.encoder.kind))
     }
 }
 
@@ -256,9 +241,14 @@ async fn open_vectors(
     encoder: &dyn Encoder,
     documents: &dyn DocumentStore,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
-    same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    if config.node.is_worker() {
+        same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
+    if !config.node.is_worker() || !encoder.makes_vectors() {
+        return Ok(Arc::new(PooledIndex::new(index))); // nothing is compared or searched here: it stays empty
+    }
     let stored = documents.counts().await?.stored;
     match opened {
         Opened::MustRebuild(reason) => rebuild(&index, documents, &reason).await?,
@@ -302,6 +292,12 @@ async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &
 /// Refills the duplicate memory with what the window still holds.
 async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall, OpenError> {
     let mut memory = DuplicateMemory::new(&config.dedup);
+    if !config.node.is_worker() {
+        return Ok(Recall {
+            memory: Arc::new(Mutex::new(memory)),
+            pending: Arc::new(Mutex::new(PendingVectors::default())),
+        });
+    }
     let counts = documents.counts().await?;
     // windows count by the records' own time, so history counts too wherever the memory has room for all of it
     let fits = counts.stored + counts.duplicates <= config.dedup.capacity as u64;

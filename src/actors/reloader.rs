@@ -50,10 +50,11 @@ fn apply(services: &Services, config: &Config) {
         tracing::warn!(%error, "log level stays as it was");
     }
     if let Some(tree) = services.tree.get() {
-        for (name, actor) in config.actors.all() {
+        let declared = |name: &str| tree.topology().has(name);
+        for (name, actor) in config.actors.all().into_iter().filter(|(name, _)| declared(name)) {
             apply_actor(tree, name, actor);
         }
-        for supervisor in topology::SUPERVISORS {
+        for supervisor in topology::SUPERVISORS.into_iter().filter(|name| declared(name)) {
             if let Err(error) = tree.set_intensity(supervisor, config.supervision.intensity()) {
                 tracing::warn!(%error, "intensity has nobody to apply to");
             }

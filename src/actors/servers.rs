@@ -11,7 +11,7 @@ use crate::messages::code::{ErrorCode, Rejection};
 use crate::models::ModelError;
 use crate::supervisors::{Fault, ServiceContext};
 use crate::text::decode::decode;
-use crate::web::state::ApiState;
+use crate::web::state::{ApiState, Node, Workers};
 
 use super::sentiment_analyzer::analyze;
 use super::services::Services;
@@ -55,7 +55,7 @@ impl Sockets {
     }
 }
 
-/// The listener feeds the embedded log only; with a broker, producers talk to the broker.
+/// The listener feeds the embedded log only, whose node is always a worker; with a broker, producers talk to the broker.
 #[must_use]
 pub fn listener_is_on(config: &Config) -> bool {
     config.kafka_listener.enabled && config.log.backend == LogBackend::Embedded
@@ -111,8 +111,15 @@ fn api_state(services: &Services) -> Result<ApiState, Fault> {
         operations: services.operations.lock().clone().ok_or_else(|| Fault::broken("the daemon is not assembled"))?,
         events: Arc::clone(&services.events),
         stopping: tokio_util::sync::CancellationToken::new(),
+        node: node(&config)?,
         http: config.http.clone(),
     })
+}
+
+/// What this node serves itself, and whom it asks for the rest.
+fn node(config: &Config) -> Result<Node, Fault> {
+    let workers = Workers::new(&config.node, &config.http).map_err(|error| Fault::broken(error.to_string()))?;
+    Ok(Node { api: config.node.is_api(), worker: config.node.is_worker(), workers: workers.map(Arc::new) })
 }
 
 /// The Kafka listener.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::Config;
 use crate::config::dedup::DedupConfig;
@@ -107,4 +107,27 @@ pub struct Services {
     pub sockets: Arc<Sockets>,
     /// Held for as long as anybody uses the data directory.
     pub data_dir_lock: Arc<std::fs::File>,
+}
+
+/// Holds the services for the factories of the tree: filled once the stores are open, emptied when the tree has stopped,
+/// as the tree's factories and the services know each other. The declaration can be drawn without.
+#[derive(Clone, Default)]
+pub struct ServicesCell(Arc<RwLock<Option<Services>>>);
+
+impl ServicesCell {
+    /// The services, while they are open.
+    #[must_use]
+    pub fn get(&self) -> Option<Services> {
+        self.0.read().clone()
+    }
+
+    /// Hands the services to the factories.
+    pub fn fill(&self, services: Services) {
+        *self.0.write() = Some(services);
+    }
+
+    /// Takes the services back, so that the stores close when their last user is gone.
+    pub fn empty(&self) {
+        *self.0.write() = None;
+    }
 }

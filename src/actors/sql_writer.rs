@@ -7,7 +7,7 @@ use chrono::Utc;
 
 use crate::messages::analysis::{Analysis, EmbeddingInfo, VerdictLabel};
 use crate::messages::pipeline::{Judged, Sighting};
-use crate::stores::documents::{DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
+use crate::stores::documents::{DeliveryOutcome, DeliveryRow, DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::text::entities::symbols;
@@ -48,7 +48,7 @@ impl Actor for SqlWriter {
         let mut repeated = Vec::new();
         for judged in &batch {
             match &judged.sighting {
-                Sighting::Same => repeated.push(Arc::clone(&judged.document.id)),
+                Sighting::Same => repeated.push(judged),
                 Sighting::Fresh | Sighting::Copy(_) => rows.push(self.row(judged)),
             }
         }
@@ -59,16 +59,35 @@ impl Actor for SqlWriter {
             self.vectors.expect_changes().map_err(store_fault)?;
             ctx.protect(self.documents.write(rows)).await.map_err(store_fault)?
         };
-        let stored = if repeated.is_empty() {
-            Vec::new()
-        } else {
-            ctx.protect(self.documents.get_many(&repeated)).await.map_err(store_fault)?
-        };
+        let stored = if repeated.is_empty() { Vec::new() } else { self.repeated(&repeated, ctx).await? };
         self.settle_and_send(batch, (analyses, outcomes), &stored, ctx).await
     }
 }
 
 impl SqlWriter {
+    /// The rows of documents that came again, and word of the records that brought them.
+    async fn repeated(&self, repeated: &[&Judged], ctx: &Context<Judged>) -> Result<Vec<StoredDocument>, Fault> {
+        let ids: Vec<Arc<str>> = repeated.iter().map(|judged| Arc::clone(&judged.document.id)).collect();
+        let stored = ctx.protect(self.documents.get_many(&ids)).await.map_err(store_fault)?;
+        // a record delivered again after its verdict became durable is no repeat of itself
+        let again = repeated.iter().filter(|judged| {
+            same_document(&stored, judged).is_some_and(|known| known.analysis.origin != *judged.delivery.position())
+        });
+        let deliveries: Vec<DeliveryRow> = again
+            .map(|judged| DeliveryRow {
+                origin: judged.delivery.position().clone(),
+                document_id: Arc::clone(&judged.document.id),
+                correlation_id: judged.delivery.correlation_id().clone(),
+                outcome: DeliveryOutcome::Repeated,
+                processed_at: Utc::now(),
+            })
+            .collect();
+        if !deliveries.is_empty() {
+            ctx.protect(self.documents.note_deliveries(deliveries)).await.map_err(store_fault)?;
+        }
+        Ok(stored)
+    }
+
     fn row(&self, judged: &Judged) -> VerdictRow {
         VerdictRow {
             analysis: self.analysis(judged),
@@ -138,13 +157,7 @@ impl SqlWriter {
                     }
                     Some((_, WriteOutcome::OriginalMissing)) | None => None,
                 },
-                Sighting::Same => stored
-                    .iter()
-                    .find(|earlier| {
-                        earlier.document.id == judged.document.id
-                            && content_hash(&earlier.document) == content_hash(&judged.document)
-                    })
-                    .map(|earlier| Arc::new(earlier.analysis.clone())),
+                Sighting::Same => same_document(stored, &judged).map(|known| Arc::new(known.analysis.clone())),
             };
             match analysis {
                 Some(analysis) => {
@@ -189,4 +202,13 @@ impl SqlWriter {
         );
         drop(judged);
     }
+}
+
+/// The row of the same document: with the same content, or with that of a later record, its revision.
+fn same_document<'a>(stored: &'a [StoredDocument], judged: &Judged) -> Option<&'a StoredDocument> {
+    stored.iter().find(|known| {
+        known.document.id == judged.document.id
+            && (judged.delivery.position().is_before(&known.analysis.origin)
+                || content_hash(&known.document) == content_hash(&judged.document))
+    })
 }

@@ -137,6 +137,9 @@ pub trait Log: Send + Sync {
 
     /// Whether the log answers; for health checks. Deadline 2 s.
     fn check(&self) -> BoxFuture<'_, Result<(), LogError>>;
+
+    /// Finishes what is queued and lets go of files; later calls fail. Blocks. Nothing to do where nothing is held.
+    fn close(&self) {}
 }
 
 /// What a poll brings.

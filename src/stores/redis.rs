@@ -5,5 +5,6 @@
 
 pub mod connection;
 pub mod jobs;
+pub mod lock;
 
 pub use connection::Redis;

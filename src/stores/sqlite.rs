@@ -6,6 +6,7 @@
 mod connection;
 mod cursor;
 mod dead_letters;
+mod deliveries;
 pub mod jobs;
 mod queries;
 mod verdicts;
@@ -23,8 +24,8 @@ use tokio::sync::mpsc;
 use self::cursor::{Cursor, checked_limit};
 use self::workers::Workers;
 use super::documents::{
-    DeadLetterFilter, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
-    VerdictRow, WriteOutcome,
+    DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError,
+    StoredDocument, VerdictRow, WriteOutcome,
 };
 use crate::config::store::StoreConfig;
 use crate::messages::dead_letter::StoredDeadLetter;
@@ -90,6 +91,16 @@ impl DocumentStore for SqliteStore {
     fn write(&self, rows: Vec<VerdictRow>) -> BoxFuture<'_, Result<Vec<WriteOutcome>, StoreError>> {
         let work = self.workers.write(rows.len(), move |connection| verdicts::write(connection, &rows));
         self.call("write", work)
+    }
+
+    fn note_deliveries(&self, rows: Vec<DeliveryRow>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let work = self.workers.write(rows.len(), move |connection| deliveries::note(connection, &rows));
+        self.call("note_deliveries", work)
+    }
+
+    fn deliveries_of<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRow>, StoreError>> {
+        let id = id.to_owned();
+        self.call("deliveries_of", self.workers.read(move |connection| deliveries::of(connection, &id)))
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
@@ -199,6 +210,10 @@ impl DocumentStore for SqliteStore {
             let late = || Err(StoreError::Unavailable(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())));
             tokio::time::timeout(CHECK_TIMEOUT, both).await.unwrap_or_else(|_| late())
         })
+    }
+
+    fn close(&self) {
+        self.workers.close();
     }
 
     fn fail_for(&self, duration: Duration) {

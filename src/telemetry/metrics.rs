@@ -126,6 +126,11 @@ pub fn http_request(route: &str, method: &str, status: u16, elapsed: Duration) {
     histogram!("tidemill_http_request_seconds", "route" => route.to_owned()).record(elapsed.as_secs_f64());
 }
 
+/// A worker was asked in a client's place; `worker` is one of the configuration.
+pub fn worker_request(worker: &str, outcome: &'static str) {
+    counter!("tidemill_worker_requests_total", "worker" => worker.to_owned(), "outcome" => outcome).increment(1);
+}
+
 /// Records were appended to one of our topics.
 pub fn records_appended(topic: &str, count: u64) {
     counter!("tidemill_log_appended_records_total", "topic" => topic.to_owned()).increment(count);

@@ -110,7 +110,9 @@ impl DuplicateMemory {
     ///
     /// - The same id and content from the same record, not durable yet: a retry, which gets the first answer again.
     /// - The same id and content otherwise: [`Sighting::Same`].
-    /// - The same id with other content: a revision; it takes the earlier one's place and never is a copy of itself.
+    /// - The same id with other content from an earlier record of the same partition, no younger by its own time either:
+    ///   it was delivered again after its revision, which stands. [`Sighting::Same`].
+    /// - The same id with other content otherwise: a revision; it takes the earlier one's place and never is a copy of itself.
     /// - Else a copy of what is within the window: by exact content, else by the most similar signature (the earliest
     ///   of equals). `of` names the document at the root, never another copy.
     pub fn sight(
@@ -128,6 +130,9 @@ impl DuplicateMemory {
                     return Sighting::Same;
                 }
                 return entry.answer.clone().map_or(Sighting::Fresh, Sighting::Copy);
+            }
+            if origin.is_before(&entry.origin) && timestamp_ms <= entry.timestamp_ms {
+                return Sighting::Same;
             }
             has_copies = entry.has_copies;
             self.remove(slot);

@@ -158,7 +158,8 @@ impl From<OperationError> for ApiError {
 }
 
 /// Answers that may come before the request's body was read.
-const REFUSED_UNREAD: [StatusCode; 6] = [
+const REFUSED_UNREAD: [StatusCode; 7] = [
+    StatusCode::MISDIRECTED_REQUEST,
     StatusCode::UNAUTHORIZED,
     StatusCode::FORBIDDEN,
     StatusCode::REQUEST_TIMEOUT,
@@ -206,7 +207,10 @@ fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::UnsupportedMethod => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Timeout => StatusCode::REQUEST_TIMEOUT,
-        ErrorCode::Unavailable | ErrorCode::ModelMissing | ErrorCode::FaultInjected => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Unavailable | ErrorCode::ModelMissing | ErrorCode::FaultInjected | ErrorCode::NoWorker => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorCode::NotThisNode => StatusCode::MISDIRECTED_REQUEST,
         ErrorCode::Panicked
         | ErrorCode::Unresponsive
         | ErrorCode::OriginalDead

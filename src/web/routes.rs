@@ -11,6 +11,7 @@ use super::api::{
 };
 use super::app::AppState;
 use super::error::ApiError;
+use super::forward::{self, Node};
 use super::parameters::Parameter;
 use super::{envelope, guard};
 use crate::messages::code::ErrorCode;
@@ -28,6 +29,8 @@ pub(crate) struct Endpoint {
     pub(crate) answer: (u16, &'static str),
     /// Whether it exists only with fault injection on.
     pub(crate) fault: bool,
+    /// Whether it needs a model, which only workers have.
+    model: bool,
     handler: fn() -> MethodRouter<AppState>,
 }
 
@@ -86,6 +89,7 @@ const fn read(
         body: None,
         answer: (200, schema),
         fault: false,
+        model: false,
         handler,
     }
 }
@@ -98,7 +102,18 @@ const fn write(
     answer: (u16, &'static str),
     handler: fn() -> MethodRouter<AppState>,
 ) -> Endpoint {
-    Endpoint { method: "POST", path, tag, summary, parameters: &[], body: None, answer, fault: false, handler }
+    Endpoint {
+        method: "POST",
+        path,
+        tag,
+        summary,
+        parameters: &[],
+        body: None,
+        answer,
+        fault: false,
+        model: false,
+        handler,
+    }
 }
 
 impl Endpoint {
@@ -116,6 +131,28 @@ impl Endpoint {
 
     const fn for_faults(self) -> Self {
         Self { fault: true, ..self }
+    }
+
+    const fn with_model(self) -> Self {
+        Self { model: true, ..self }
+    }
+
+    /// Whether every node serves it, whatever its roles are: what operators and their tools need.
+    fn is_everywhere(&self) -> bool {
+        matches!(self.tag, "operations" | "health" | "console" | "faults")
+    }
+
+    /// Its handler on this node: its own, one that asks a worker, or one that says who serves it.
+    fn handler_on(&self, node: &Node) -> MethodRouter<AppState> {
+        let here = self.is_everywhere() || if self.model { node.worker } else { node.api };
+        match (here, self.model, self.method) {
+            (true, ..) => (self.handler)(),
+            (false, true, "POST") => post(forward::pass_on),
+            (false, true, _) => get(forward::pass_on),
+            (false, false, "POST") => post(forward::refuse),
+            (false, false, "DELETE") => delete(forward::refuse),
+            (false, false, _) => get(forward::refuse),
+        }
     }
 }
 
@@ -136,15 +173,18 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         || get(explain::explain),
     ),
     read("/v1/search", "documents", "Find the documents nearest in meaning", "SearchResult", || get(search::search))
-        .takes(SEARCH_PARAMETERS),
+        .takes(SEARCH_PARAMETERS)
+        .with_model(),
     write("/v1/analyze", "models", "Judge texts without storing them", (200, "AnalyzeResult"), || {
         post(analyze::analyze)
     })
-    .with_body("AnalyzeRequest"),
+    .with_body("AnalyzeRequest")
+    .with_model(),
     write("/v1/embeddings", "models", "Embed texts, in OpenAI's shape", (200, "EmbeddingsResult"), || {
         post(embeddings::embeddings)
     })
-    .with_body("EmbeddingsRequest"),
+    .with_body("EmbeddingsRequest")
+    .with_model(),
     read("/v1/dead-letters", "dead letters", "List dead letters, newest first", "DeadLetterPage", || {
         get(dead_letters::list)
     })
@@ -239,7 +279,7 @@ pub fn listed(faults: bool) -> Vec<Listed> {
 pub(crate) fn router(app: AppState) -> axum::Router {
     let mut router = axum::Router::new();
     for endpoint in existing(app.api.faults_enabled) {
-        router = router.route(endpoint.path, (endpoint.handler)());
+        router = router.route(endpoint.path, endpoint.handler_on(&app.api.node));
     }
     router
         .fallback(unknown_path)

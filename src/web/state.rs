@@ -19,6 +19,9 @@ use crate::models::Encoder;
 use crate::stores::documents::DocumentStore;
 use crate::stores::vectors::VectorIndex;
 
+pub use super::forward::Node;
+pub use super::workers::{Workers, WorkersError};
+
 /// Checks one document's bytes as the source stage will; used to answer bad input at once.
 pub type Decode = Arc<dyn Fn(&[u8]) -> Result<Document, Rejection> + Send + Sync>;
 
@@ -29,6 +32,8 @@ pub type Analyze = Arc<dyn Fn(Vec<String>) -> Result<Vec<Value>, Rejection> + Se
 pub struct ApiState {
     /// Limits and addresses.
     pub http: HttpConfig,
+    /// What this node does itself, and whom it asks for the rest.
+    pub node: Node,
     /// Token that writes must carry, from [`HttpConfig::resolve_token`]; `None` leaves writes open.
     pub token: Option<Secret>,
     /// Whether the fault injection routes exist.

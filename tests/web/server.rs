@@ -16,7 +16,7 @@ use tidemill::jobs::{Jobs, Registry};
 use tidemill::messages::event::EventBus;
 use tidemill::stores::jobs::{Clock, QueueRules};
 use tidemill::stores::sqlite::jobs::SqliteJobs;
-use tidemill::web::state::ApiState;
+use tidemill::web::state::{ApiState, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,11 @@ impl Server {
     }
 
     pub async fn start_with(http: HttpConfig, token: Option<&str>, faults_enabled: bool) -> Self {
+        Self::start_as(http, token, faults_enabled, Node::default()).await
+    }
+
+    pub async fn start_as(http: HttpConfig, token: Option<&str>, faults_enabled: bool, node: Node) -> Self {
+        tidemill::tls::install_provider();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let store = Arc::new(FakeStore::default());
@@ -99,6 +104,7 @@ impl Server {
         let jobs = Arc::new(Jobs::new(Arc::new(queue), registry, config, events.clone()));
         let state = ApiState {
             http,
+            node,
             token: token.map(Secret::new),
             faults_enabled,
             decode: Arc::new(decode),
@@ -114,6 +120,7 @@ impl Server {
             stopping: stopping.clone(),
         };
         let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
+        tidemill::tls::install_provider();
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         Self { address, client, log, store, vectors, operations, analyst, events, stopping, task, jobs, _directory: directory }
     }

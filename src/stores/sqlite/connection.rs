@@ -8,8 +8,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::stores::documents::StoreError;
 
 /// Schema changes in order; the file's `user_version` says how many it has. Never edit one that was released.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_documents.sql"), include_str!("migrations/0002_dead_letters.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_documents.sql"),
+    include_str!("migrations/0002_dead_letters.sql"),
+    include_str!("migrations/0003_deliveries.sql"),
+];
 
 /// Schema changes of the file with jobs.
 pub(super) const JOB_MIGRATIONS: &[&str] = &[include_str!("migrations/jobs_0001.sql")];

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde::de::DeserializeOwned;
 
 use super::cursor::Cursor;
+use super::deliveries::documents_of;
 use super::verdicts::verdict_name;
 use crate::messages::analysis::VerdictLabel;
 use crate::messages::document::Document;
@@ -30,12 +31,9 @@ pub(super) fn get_many(connection: &Connection, ids: &[Arc<str>]) -> rusqlite::R
     Ok(found)
 }
 
-/// Documents of a correlation id, oldest first, at most 100.
+/// Documents that records with this correlation id brought, oldest first, at most 100.
 pub(super) fn by_correlation(connection: &Connection, id: &str) -> rusqlite::Result<Vec<StoredDocument>> {
-    connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM {BOTH} WHERE d.correlation_id = ?1 ORDER BY d.seq LIMIT 100"))?
-        .query_map([id], stored_document)?
-        .collect()
+    get_many(connection, &documents_of(connection, id)?)
 }
 
 /// One page, newest first.

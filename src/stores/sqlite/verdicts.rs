@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::deliveries::note;
 use crate::messages::analysis::{Analysis, SentimentLabel, VerdictLabel};
 use crate::messages::dead_letter::StoredDeadLetter;
 use crate::messages::pipeline::DuplicateRule;
@@ -74,6 +75,7 @@ fn upsert(connection: &Connection, row: &VerdictRow, analysis: &Analysis) -> rus
             connection.prepare_cached(statement)?.execute([seq])?;
         }
     }
+    note(connection, [&row.delivery()])?;
     let seq = write_document(connection, row, existing)?;
     write_analysis(connection, seq, analysis)?;
     write_details(connection, seq, analysis)?;

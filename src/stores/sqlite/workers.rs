@@ -2,16 +2,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{open_reader, open_writer, store_error};
 use crate::config::store::StoreConfig;
 use crate::stores::documents::StoreError;
+
+/// Name of the thread that writes.
+const WRITER: &str = "sqlite-writer";
 
 /// Tells a job's caller how its transaction ended.
 type Completion = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
@@ -32,11 +36,16 @@ type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 pub(super) struct Workers {
     path: PathBuf,
     call_timeout: Duration,
-    /// `None` only while dropping.
-    writer: Option<mpsc::Sender<WriteJob>>,
-    /// `None` only while dropping.
-    readers: Option<mpsc::Sender<ReadJob>>,
-    threads: Vec<JoinHandle<()>>,
+    /// `None` once closed.
+    ways: RwLock<Option<Ways>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// To the threads.
+#[derive(Clone)]
+struct Ways {
+    writer: mpsc::Sender<WriteJob>,
+    readers: mpsc::Sender<ReadJob>,
 }
 
 impl Workers {
@@ -46,7 +55,7 @@ impl Workers {
         let (writer, jobs) = mpsc::channel(config.queue_capacity);
         let connection = open_writer(path, busy_timeout, migrations)?;
         let (file, max_rows) = (path.to_owned(), config.max_batch_rows);
-        let mut threads = vec![spawn("sqlite-writer", move || write_jobs(connection, jobs, &file, max_rows))?];
+        let mut threads = vec![spawn(WRITER, move || write_jobs(connection, jobs, &file, max_rows))?];
         let (readers, jobs) = mpsc::channel(config.queue_capacity);
         let jobs = Arc::new(Mutex::new(jobs));
         for index in 0..config.readers {
@@ -55,7 +64,8 @@ impl Workers {
             threads.push(spawn(&format!("sqlite-reader-{index}"), move || read_jobs(&connection, &jobs))?);
         }
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
-        Ok(Self { path: path.to_owned(), call_timeout, writer: Some(writer), readers: Some(readers), threads })
+        let ways = RwLock::new(Some(Ways { writer, readers }));
+        Ok(Self { path: path.to_owned(), call_timeout, ways, threads: Mutex::new(threads) })
     }
 
     /// Runs `work` in a transaction, maybe together with others; resolved means durable. An error of `work` undoes
@@ -78,9 +88,9 @@ impl Workers {
                 });
             })
         });
-        let Some(writer) = &self.writer else { return Err(gone()) };
+        let ways = self.ways()?;
         let call = async {
-            writer.send(WriteJob { rows, run }).await.map_err(|_| gone())?;
+            ways.writer.send(WriteJob { rows, run }).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
         self.in_time(call).await
@@ -96,9 +106,9 @@ impl Workers {
         let job: ReadJob = Box::new(move |connection| {
             let _ = reply.send(work(connection).map_err(|error| store_error(&error, &path)));
         });
-        let Some(readers) = &self.readers else { return Err(gone()) };
+        let ways = self.ways()?;
         let call = async {
-            readers.send(job).await.map_err(|_| gone())?;
+            ways.readers.send(job).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
         self.in_time(call).await
@@ -106,8 +116,32 @@ impl Workers {
 
     /// Starts `work` on a reading connection without waiting for it; for streams, which have their own bound.
     pub(super) async fn start_read(&self, work: impl FnOnce(&Connection) + Send + 'static) -> Result<(), StoreError> {
-        let Some(readers) = &self.readers else { return Err(gone()) };
-        self.in_time(async { readers.send(Box::new(work)).await.map_err(|_| gone()) }).await
+        let ways = self.ways()?;
+        self.in_time(async { ways.readers.send(Box::new(work)).await.map_err(|_| gone()) }).await
+    }
+
+    /// Lets the threads finish what is queued and closes the connections; later calls fail.
+    pub(super) fn close(&self) {
+        let Some(Ways { writer, readers }) = self.ways.write().take() else { return };
+        let threads = std::mem::take(&mut *self.threads.lock());
+        // Who closes last takes the write-ahead log back into the file, which a reader may not.
+        drop(readers);
+        let (writers, readers): (Vec<_>, Vec<_>) =
+            threads.into_iter().partition(|thread| thread.thread().name() == Some(WRITER));
+        let join = |thread: JoinHandle<()>| {
+            // A thread that panicked has nothing left to close.
+            let _ = thread.join();
+        };
+        readers.into_iter().for_each(join);
+        drop(writer);
+        writers.into_iter().for_each(join);
+    }
+
+    fn ways(&self) -> Result<Ways, StoreError> {
+        self.ways
+            .read()
+            .clone()
+            .ok_or_else(|| StoreError::Unavailable(format!("{}: the store is closed", self.path.display())))
     }
 
     /// The file.
@@ -124,14 +158,8 @@ impl Workers {
 }
 
 impl Drop for Workers {
-    /// Lets the threads finish what is queued and closes the connections.
     fn drop(&mut self) {
-        self.writer = None;
-        self.readers = None;
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has nothing left to close.
-            let _ = thread.join();
-        }
+        self.close();
     }
 }
 
@@ -216,7 +244,7 @@ fn roll_back(connection: &Connection) {
 /// A reader's loop.
 fn read_jobs(connection: &Connection, jobs: &Mutex<mpsc::Receiver<ReadJob>>) {
     loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let job = jobs.lock().blocking_recv();
         let Some(job) = job else { return };
         if catch_unwind(AssertUnwindSafe(|| job(connection))).is_err() {
             tracing::error!(store = "sqlite", "a read panicked");

@@ -78,6 +78,7 @@ pub(crate) fn of_model(error: &crate::models::ModelError) -> ApiError {
     use crate::models::ModelError;
     let code = match error {
         ModelError::Missing { .. } | ModelError::Damaged { .. } | ModelError::Weights { .. } => ErrorCode::ModelMissing,
+        ModelError::Elsewhere | ModelError::NoEncoder => ErrorCode::NoWorker,
         ModelError::Encoding(_) => ErrorCode::EncodingFailed,
     };
     ApiError::new(code, error.to_string())
