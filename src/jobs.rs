@@ -199,6 +199,11 @@ impl Jobs {
         }
     }
 
+    /// What a dispatcher left behind that ended without a word.
+    pub(crate) fn take_left(&self) -> Vec<Arc<RunningJob>> {
+        self.running.lock().drain().map(|(_, job)| job).collect()
+    }
+
     /// What this process works on.
     #[must_use]
     pub fn running(&self) -> Vec<Arc<RunningJob>> {

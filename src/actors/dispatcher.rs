@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::jobs::{Cause, JobContext, Jobs, RunningJob};
 use crate::messages::job::{Job, JobChange};
-use crate::stores::jobs::{JobError, Lease, Passed, Wake};
+use crate::stores::jobs::{End, JobError, Lease, Passed, Wake};
 use crate::supervisors::{Backoff, Fault, ServiceContext};
 use crate::telemetry::metrics;
 
@@ -68,6 +68,7 @@ pub async fn dispatch(jobs: Arc<Jobs>, stopping: impl Future<Output = ()>) -> Re
         failures: 0,
         jobs,
     };
+    dispatcher.let_go_of_left().await;
     let mut measure = tokio::time::interval(MEASURE_EVERY);
     let mut stopping = std::pin::pin!(stopping);
     loop {
@@ -110,6 +111,20 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
+    /// A dispatcher that crashed took its handlers with it: their jobs are tried again at once, or when their leases end
+    /// if the queue does not answer.
+    async fn let_go_of_left(&self) {
+        for job in self.jobs.take_left() {
+            job.stop(Cause::Lost);
+            let error = "the dispatcher was restarted".to_owned();
+            let end = End::Failed { error, retry: Some(Duration::ZERO) };
+            match self.jobs.queue().finish(job.lease.clone(), end).await {
+                Ok(job) => self.jobs.tell(&JobChange::of(&job)),
+                Err(error) => tracing::warn!(job = %job.lease.id, %error, "job waits for the end of its lease"),
+            }
+        }
+    }
+
     /// Starts what can be started; how long nothing is to be done if no word comes.
     async fn look(&mut self) -> Duration {
         let now = Instant::now();

@@ -265,3 +265,22 @@ async fn handler_of_a_lost_lease_is_stopped_and_counts_for_nothing() {
     }
     running.drained().await;
 }
+
+#[tokio::test]
+async fn dispatcher_that_crashed_leaves_its_jobs_to_the_next() {
+    let (queue, _directory) = queue(&config());
+    let running = Running::start(queue, drills(), JobsConfig { lease_seconds: 600, ..config() });
+    let id = running.submit("drill", json!({ "seconds": 1 })).await;
+    running.until_state(&id, JobState::Running).await;
+    running.task.abort();
+    let _ = running.task.await;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let jobs = running.jobs.clone();
+    let task = tokio::spawn(dispatch(jobs.clone(), async move { stopping.cancelled().await }));
+    let next = Running { jobs, stop, task };
+    let job = next.until_state(&id, JobState::Succeeded).await;
+    assert_eq!(job.attempts, 2, "long before its lease ends");
+    assert!(job.errors[0].error.contains("restarted"), "{:?}", job.errors);
+    next.drained().await;
+}

@@ -20,9 +20,10 @@ const DIMENSION: usize = 4;
 const DOCUMENTS: u64 = 4500;
 
 fn vector(index: u64) -> Arc<[f32]> {
-    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    let angle = index as f32 / DOCUMENTS as f32;
-    [angle.cos(), angle.sin(), 0.0, 0.0].into()
+    let mut random = fastrand::Rng::with_seed(index);
+    let values: Vec<f32> = (0..DIMENSION).map(|_| random.f32() - 0.5).collect();
+    let length = values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    values.iter().map(|value| value / length).collect()
 }
 
 fn entry(index: u64) -> VectorEntry {

@@ -8,7 +8,9 @@ mod announcements;
 mod fields;
 mod scripts;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -42,6 +44,8 @@ pub struct RedisJobs {
     clock: Clock,
     scripts: Scripts,
     announcements: Announcements,
+    /// Whether the server's own settings were looked at.
+    looked: AtomicBool,
 }
 
 impl RedisJobs {
@@ -51,7 +55,26 @@ impl RedisJobs {
         // the braces keep all keys in one slot of a cluster
         let prefix = redis.key("{jobs}");
         let announcements = Announcements::listen(redis.clone(), format!("{prefix}:wake"));
-        Self { redis, prefix, rules, clock, scripts: Scripts::default(), announcements }
+        let looked = AtomicBool::new(false);
+        Self { redis, prefix, rules, clock, scripts: Scripts::default(), announcements, looked }
+    }
+
+    /// Warns once of a server that may forget jobs by itself. One that does not tell its settings is trusted.
+    async fn look_at_settings(&self) {
+        if self.looked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut command = redis::cmd("CONFIG");
+        command.arg("GET").arg("maxmemory-policy").arg("appendonly");
+        let Ok(settings) = self.redis.query::<HashMap<String, String>>("job_settings", command).await else { return };
+        let setting = |name: &str| settings.get(name).map(String::as_str);
+        let address = self.redis.address();
+        if let Some(policy) = setting("maxmemory-policy").filter(|policy| *policy != "noeviction") {
+            tracing::warn!(address, policy, "redis may drop jobs when it is full, set maxmemory-policy noeviction");
+        }
+        if setting("appendonly") == Some("no") {
+            tracing::warn!(address, "redis loses jobs when it crashes, set appendonly yes");
+        }
     }
 
     /// Runs a script with the arguments all of them begin with.
@@ -304,6 +327,7 @@ impl JobQueue for RedisJobs {
         async move {
             let server = self.redis.check().await?;
             if server.writable {
+                self.look_at_settings().await;
                 return Ok(());
             }
             let said = format!("redis at {} is a read-only replica", self.redis.address());

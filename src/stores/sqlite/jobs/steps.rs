@@ -222,7 +222,8 @@ impl Step {
         let mut count = 0;
         for kind in kinds {
             for mut row in rows::select(connection, "state = 'running' AND ?2 = ?2", (&kind, self.now), usize::MAX >> 1)? {
-                self.lose(&mut row);
+                let error = format!("worker {} ended", row.job.worker.as_deref().unwrap_or_default());
+                self.take_back(&mut row, error);
                 rows::update(connection, &row)?;
                 count += 1;
             }
@@ -257,9 +258,14 @@ impl Step {
         self.end(row, JobState::Skipped, Some(EXPIRED.to_owned()));
     }
 
-    /// The worker was not heard of: the job goes back to where it stood in the line, unless it has no attempt left.
+    /// The worker was not heard of.
     fn lose(self, row: &mut JobRow) {
         let error = lost_lease(row.job.worker.as_deref().unwrap_or_default());
+        self.take_back(row, error);
+    }
+
+    /// The job goes back to where it stood in the line, unless it has no attempt left.
+    fn take_back(self, row: &mut JobRow, error: String) {
         self.note(row, error.clone());
         if row.job.cancel_requested {
             self.end(row, JobState::Cancelled, Some(CALLED_OFF.to_owned()));
