@@ -121,7 +121,8 @@ impl Jobs {
 
     fn check(&self, job: &NewJob) -> Result<(), Rejection> {
         if !self.has_workers {
-            let said = "this node works on no jobs, and none that does shares its queue: set jobs.backend = \"redis\" on all";
+            let said =
+                "this node works on no jobs, and none that does shares its queue: set jobs.backend = \"redis\" on all";
             return Err(Rejection::new(ErrorCode::NotThisNode, said));
         }
         let Some(kind) = self.registry.get(&job.kind) else {

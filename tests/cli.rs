@@ -336,7 +336,18 @@ fn replayed_dead_letters_can_be_told_apart() {
 fn job_is_submitted_with_what_was_given() {
     let (url, seen) = stand_in(vec![("202 Accepted", r#"{"id":"j1","state":"queued"}"#.to_owned())]);
     let output = run(&[
-        "jobs", "submit", "reindex", r#"{"dry_run":true}"#, "--priority", "9", "--ttl", "60", "--key", "k", "--url", &url,
+        "jobs",
+        "submit",
+        "reindex",
+        r#"{"dry_run":true}"#,
+        "--priority",
+        "9",
+        "--ttl",
+        "60",
+        "--key",
+        "k",
+        "--url",
+        &url,
     ]);
     assert_eq!((code(&output), out(&output).as_str()), (0, "j1\n"), "{}", err(&output));
     let request = &requests(&seen)[0];

@@ -9,11 +9,11 @@ mod fixture;
 mod latency;
 #[path = "job_conformance/model.rs"]
 mod model;
+#[path = "job_conformance/outage.rs"]
+mod outage;
 #[expect(dead_code, reason = "other suites need what this one does not")]
 #[path = "support/services/redis.rs"]
 mod redis;
-#[path = "job_conformance/outage.rs"]
-mod outage;
 #[path = "job_conformance/reindex.rs"]
 mod reindex;
 #[expect(dead_code, reason = "only its documents are needed here")]

@@ -19,8 +19,7 @@ impl Health {
     pub async fn check(&self, services: &Services) {
         let checks = (services.log.check(), services.documents.check(), services.vectors.check());
         let checks = futures_util::future::join3(checks.0, checks.1, checks.2);
-        let ((log, documents, vectors), jobs) =
-            futures_util::future::join(checks, services.jobs.queue().check()).await;
+        let ((log, documents, vectors), jobs) = futures_util::future::join(checks, services.jobs.queue().check()).await;
         let mut found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
             dependency("documents", documents.map(|()| "answers".to_owned())),

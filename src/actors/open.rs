@@ -103,11 +103,7 @@ impl OpenError {
         match self {
             Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => true,
             Self::Jobs(error) => matches!(error, JobError::InvalidQuery(_)),
-            Self::Log(_)
-            | Self::LogFile(_)
-            | Self::Store(_)
-            | Self::DataDir { .. }
-            | Self::Socket(_) => false,
+            Self::Log(_) | Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
         }
     }
 

@@ -221,7 +221,9 @@ impl One {
 fn confirmed(client: &Client) -> anyhow::Result<bool> {
     let input = std::io::stdin();
     if !input.is_terminal() {
-        return Err(UsageError("purge without ids deletes all dead letters: name them, or give --yes".to_owned()).into());
+        return Err(
+            UsageError("purge without ids deletes all dead letters: name them, or give --yes".to_owned()).into()
+        );
     }
     output::note(format_args!("delete all dead letters of {}? There is no way back. [y/N]", client.base()));
     let mut answer = String::new();

@@ -35,15 +35,8 @@ pub enum JobState {
 
 impl JobState {
     /// Every state, in the order of a job's life.
-    pub const ALL: [Self; 7] = [
-        Self::Queued,
-        Self::Delayed,
-        Self::Running,
-        Self::Succeeded,
-        Self::Dead,
-        Self::Cancelled,
-        Self::Skipped,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Queued, Self::Delayed, Self::Running, Self::Succeeded, Self::Dead, Self::Cancelled, Self::Skipped];
 
     /// As written.
     #[must_use]

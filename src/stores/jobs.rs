@@ -81,12 +81,7 @@ pub struct QueueRules {
 
 impl Default for QueueRules {
     fn default() -> Self {
-        Self {
-            aging: Duration::from_mins(1),
-            keep_finished: 100,
-            keep_dead: 1000,
-            keep_for: Duration::from_hours(168),
-        }
+        Self { aging: Duration::from_mins(1), keep_finished: 100, keep_dead: 1000, keep_for: Duration::from_hours(168) }
     }
 }
 
@@ -278,12 +273,7 @@ pub trait JobQueue: Send + Sync {
     fn enqueue(&self, job: NewJob, capacity: u64) -> BoxFuture<'_, Result<Enqueued, JobError>>;
 
     /// Takes the job of this kind that is first in line, for as long as the lease is kept alive.
-    fn claim<'a>(
-        &'a self,
-        kind: &'a str,
-        worker: &'a str,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<Claim, JobError>>;
+    fn claim<'a>(&'a self, kind: &'a str, worker: &'a str, lease: Duration) -> BoxFuture<'a, Result<Claim, JobError>>;
 
     /// Keeps leases alive. One answer per beat.
     fn beat(&self, beats: Vec<Beat>, lease: Duration) -> BoxFuture<'_, Result<Vec<Held>, JobError>>;

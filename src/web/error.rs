@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::state::OperationError;
+use crate::jobs::SubmitError;
 use crate::kafka::log::LogError;
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::correlation::CorrelationId;
-use crate::jobs::SubmitError;
 use crate::stores::documents::StoreError;
 use crate::stores::jobs::JobError;
 

@@ -214,9 +214,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     write("/v1/jobs", "jobs", "Put a job in the queue", (202, "Job"), || post(jobs::submit)).with_body("JobRequest"),
     read("/v1/jobs", "jobs", "List jobs, newest first", "JobPage", || get(jobs::list)).takes(JOB_FILTERS),
     read("/v1/jobs/{id}", "jobs", "Show a job with progress and errors", "Job", || get(jobs::show)),
-    write("/v1/jobs/{id}", "jobs", "Call a job off: 200 when it is cancelled, 202 when its handler was told", (200, "Job"), || {
-        delete(jobs::cancel)
-    })
+    write(
+        "/v1/jobs/{id}",
+        "jobs",
+        "Call a job off: 200 when it is cancelled, 202 when its handler was told",
+        (200, "Job"),
+        || delete(jobs::cancel),
+    )
     .deleting(),
     write("/v1/jobs/{id}/replay", "jobs", "Run a dead, cancelled or skipped job again", (202, "Job"), || {
         post(jobs::replay)
@@ -233,7 +237,9 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     read("/events/history", "operations", "The last events", "EventHistory", || get(operations::history))
         .takes(HISTORY_PARAMETERS),
     read("/cache/stats", "operations", "Numbers of the caches", "Object", || get(operations::cache_stats)),
-    read("/workers/status", "operations", "Workers: actors, and jobs by kind", "Object", || get(operations::worker_status)),
+    read("/workers/status", "operations", "Workers: actors, and jobs by kind", "Object", || {
+        get(operations::worker_status)
+    }),
     read("/db/pool", "operations", "Numbers of the database pools", "Object", || get(operations::pool_status)),
     read("/health", "health", "State of the daemon and each dependency", "Health", || get(health::health)),
     read("/health/live", "health", "Whether the process answers", "Object", || get(health::live)),

@@ -61,8 +61,7 @@ async fn job_of_a_killed_daemon_runs_again_and_succeeds_once() {
     until(&daemon, &dead, "dead").await;
     daemon.kill_and_restart().await;
     let (_, succeeded) = daemon.get("/v1/jobs?state=succeeded").await;
-    let ids: Vec<&str> =
-        succeeded["items"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> = succeeded["items"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [waiting.as_str(), &running], "each once");
     assert_eq!(until(&daemon, &dead, "dead").await["errors"].as_array().unwrap().len(), 1, "history survives");
     let (status, _) = daemon.post(&format!("/v1/jobs/{dead}/replay"), &json!({})).await;
@@ -181,7 +180,10 @@ async fn reindex_finds_and_mends_what_differs() {
     let listed = out(&tidemill(&daemon, &["jobs", "ls", "--kind", "reindex"]));
     assert_eq!(listed.lines().count(), 5, "{listed}");
     let (_, metrics) = daemon.get_text("/metrics").await;
-    for line in ["tidemill_jobs_total{kind=\"reindex\",state=\"succeeded\"} 3", "tidemill_job_run_seconds_count{kind=\"reindex\"} 3"] {
+    for line in [
+        "tidemill_jobs_total{kind=\"reindex\",state=\"succeeded\"} 3",
+        "tidemill_job_run_seconds_count{kind=\"reindex\"} 3",
+    ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
 }

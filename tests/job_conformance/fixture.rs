@@ -25,12 +25,8 @@ pub const ROOM: u64 = 1000;
 pub const KIND: &str = "work";
 
 /// Small numbers, so that tests reach them.
-pub const RULES: QueueRules = QueueRules {
-    aging: Duration::from_secs(60),
-    keep_finished: 3,
-    keep_dead: 2,
-    keep_for: Duration::from_secs(3600),
-};
+pub const RULES: QueueRules =
+    QueueRules { aging: Duration::from_secs(60), keep_finished: 3, keep_dead: 2, keep_for: Duration::from_secs(3600) };
 
 type Open = Box<dyn Fn(QueueRules, Clock) -> Arc<dyn JobQueue> + Send + Sync>;
 
@@ -129,8 +125,7 @@ pub fn connect(url: &str) -> Redis {
 
 pub fn redis_at(url: &str, keep: Option<Server>, rules: QueueRules) -> Fresh {
     let redis = connect(url);
-    let open =
-        move |rules, clock| -> Arc<dyn JobQueue> { Arc::new(RedisJobs::new(redis.clone(), rules, clock)) };
+    let open = move |rules, clock| -> Arc<dyn JobQueue> { Arc::new(RedisJobs::new(redis.clone(), rules, clock)) };
     Fresh::new(Box::new(open), Box::new(keep), rules)
 }
 

@@ -37,13 +37,14 @@ async fn measure(name: &str, here: &Running, started: &mut mpsc::Receiver<Instan
 
 fn noting() -> (Registry, mpsc::Receiver<Instant>) {
     let (sender, receiver) = mpsc::channel(JOBS);
-    let registry = Registry::default().register("note", "says when it starts", move |_: serde_json::Value, _: JobContext| {
-        let (sender, now) = (sender.clone(), Instant::now());
-        async move {
-            let _ = sender.send(now).await;
-            Ok(serde_json::Value::Null)
-        }
-    });
+    let registry =
+        Registry::default().register("note", "says when it starts", move |_: serde_json::Value, _: JobContext| {
+            let (sender, now) = (sender.clone(), Instant::now());
+            async move {
+                let _ = sender.send(now).await;
+                Ok(serde_json::Value::Null)
+            }
+        });
     (registry, receiver)
 }
 
@@ -72,7 +73,11 @@ async fn redis_starts_a_job_of_another_daemon_within_a_tenth_of_a_second() {
     let here = Running::start(open(), registry, JobsConfig { workers: 0, ..announced_only() });
     let (registry, mut started) = noting();
     let there = Running::start(open(), registry, announced_only());
-    let heard = async { while !there.jobs.queue().hears_others() { tokio::task::yield_now().await } };
+    let heard = async {
+        while !there.jobs.queue().hears_others() {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(PATIENCE, heard).await.unwrap();
     measure("redis, between two daemons", &here, &mut started).await;
     here.drained().await;

@@ -28,7 +28,8 @@ fn servers(test: &str) -> Vec<Server> {
 }
 
 fn open(server: &Server) -> Arc<dyn JobQueue> {
-    let redis = RedisConfig { url: server.url(), command_timeout_ms: 500, backoff_max_ms: 200, ..RedisConfig::default() };
+    let redis =
+        RedisConfig { url: server.url(), command_timeout_ms: 500, backoff_max_ms: 200, ..RedisConfig::default() };
     Arc::new(RedisJobs::new(Redis::open(&redis).unwrap(), config().rules(), Clock::System))
 }
 
@@ -94,7 +95,10 @@ async fn redis_without_memory_takes_no_jobs_and_finishes_those_it_has() {
         running.until_state(&id, JobState::Running).await;
         server.command("CONFIG SET maxmemory 1");
         let refused = running.jobs.submit(NewJob::new("drill", json!({}))).await;
-        assert!(matches!(&refused, Err(SubmitError::Queue(JobError::Unavailable(said))) if said.contains("OOM")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(SubmitError::Queue(JobError::Unavailable(said))) if said.contains("OOM")),
+            "{refused:?}"
+        );
         running.until_state(&id, JobState::Succeeded).await;
         server.command("CONFIG SET maxmemory 0");
         let id = running.submit("drill", json!({})).await;

@@ -44,11 +44,16 @@ async fn differing(directory: &tempfile::TempDir) -> (Arc<dyn DocumentStore>, Ar
         let mut row = row(index);
         row.vector = Some(vector(index));
         // many records of one moment, across the end of a batch
-        row.timestamp_ms = if (4000..4200).contains(&index) { 5_000_000 } else { 1_000_000 + i64::try_from(index).unwrap() };
+        row.timestamp_ms =
+            if (4000..4200).contains(&index) { 5_000_000 } else { 1_000_000 + i64::try_from(index).unwrap() };
         row
     });
     let rows: Vec<_> = rows.collect();
-    let mut entries: Vec<VectorEntry> = rows.iter().zip(0..).map(|(row, index)| VectorEntry { timestamp_ms: row.timestamp_ms, ..entry(index) }).collect();
+    let mut entries: Vec<VectorEntry> = rows
+        .iter()
+        .zip(0..)
+        .map(|(row, index)| VectorEntry { timestamp_ms: row.timestamp_ms, ..entry(index) })
+        .collect();
     store.write(rows).await.unwrap();
     let path = directory.path().join("vectors.index");
     let (index, _) = EmbeddedIndex::open(&path, DIMENSION, &StoreConfig::default().vectors).unwrap();
@@ -64,9 +69,8 @@ async fn differing(directory: &tempfile::TempDir) -> (Arc<dyn DocumentStore>, Ar
 
 fn registry(store: &Arc<dyn DocumentStore>, index: &Arc<dyn VectorIndex>) -> Registry {
     let (store, index) = (store.clone(), index.clone());
-    Registry::default().register("reindex", "repairs", move |request, ctx| {
-        reindex::run(store.clone(), index.clone(), request, ctx)
-    })
+    Registry::default()
+        .register("reindex", "repairs", move |request, ctx| reindex::run(store.clone(), index.clone(), request, ctx))
 }
 
 #[tokio::test]
@@ -104,7 +108,8 @@ async fn reindex_that_is_called_off_ends_and_leaves_the_rest() {
     let (job, lease) = queue.claim("reindex", "w", config().lease()).await.unwrap().taken.unwrap();
     let running = RunningJob::new(&job, lease);
     running.stop(Cause::CalledOff);
-    let outcome = reindex::run(store, index.clone(), reindex::ReindexRequest::default(), JobContext::new(running)).await;
+    let outcome =
+        reindex::run(store, index.clone(), reindex::ReindexRequest::default(), JobContext::new(running)).await;
     assert_eq!(outcome, Err(JobFailure::Stopped));
     assert_eq!(index.len(), before);
 }

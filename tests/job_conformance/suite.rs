@@ -58,8 +58,7 @@ pub async fn delayed_job_starts_at_its_time_and_not_before(fresh: Fresh) {
 
 pub async fn job_not_started_in_time_is_skipped_with_the_reason(fresh: Fresh) {
     let short = fresh.add(NewJob { ttl_ms: Some(5_000), ..job() }).await;
-    let later =
-        fresh.add(NewJob { ttl_ms: Some(5_000), run_at: Some(at(START + 60_000)), ..job() }).await;
+    let later = fresh.add(NewJob { ttl_ms: Some(5_000), run_at: Some(at(START + 60_000)), ..job() }).await;
     assert_eq!((short.expires_at, later.expires_at), (Some(at(START + 5_000)), Some(at(START + 65_000))));
     fresh.pass_seconds(5);
     let claim = fresh.claim("w1").await;
@@ -124,7 +123,10 @@ pub async fn fenced_worker_can_do_nothing(fresh: Fresh) {
         assert_eq!(fresh.end(&old, end).await, Err(JobError::LeaseLost(id.clone())));
     }
     let untouched = fresh.get(&id).await;
-    assert_eq!((untouched.state, untouched.message, untouched.worker.as_deref()), (JobState::Running, None, Some("w2")));
+    assert_eq!(
+        (untouched.state, untouched.message, untouched.worker.as_deref()),
+        (JobState::Running, None, Some("w2"))
+    );
     fresh.end(&new, End::Succeeded(Value::Null)).await.unwrap();
     assert_eq!(fresh.end(&new, End::Succeeded(Value::Null)).await, Err(JobError::LeaseLost(id.clone())), "once");
     let unknown = Lease { id: "none".into(), ..new };
@@ -463,7 +465,11 @@ pub async fn many_workers_take_each_job_once(fresh: Fresh) {
 
 pub async fn listeners_are_woken(fresh: Fresh) {
     let patience = Duration::from_secs(10);
-    let heard = async { while !fresh.queue.hears_others() { tokio::task::yield_now().await } };
+    let heard = async {
+        while !fresh.queue.hears_others() {
+            tokio::task::yield_now().await
+        }
+    };
     tokio::time::timeout(patience, heard).await.unwrap();
     let mut wakes = fresh.queue.subscribe();
     let mut next = async || tokio::time::timeout(patience, wakes.recv()).await.unwrap().unwrap();
@@ -479,7 +485,8 @@ pub async fn listeners_are_woken(fresh: Fresh) {
 
 pub async fn hostile_text_is_data(fresh: Fresh) {
     let nasty = "'; DROP TABLE analytics_jobs; --\n\r\0\u{1f980}\\\"]]{}%s\u{7f}é";
-    let payload = json!({ "text": nasty, "deep": [[[{ nasty: [] }]]], "number": 1e300, "big": 9_007_199_254_740_993_i64 });
+    let payload =
+        json!({ "text": nasty, "deep": [[[{ nasty: [] }]]], "number": 1e300, "big": 9_007_199_254_740_993_i64 });
     let mut metadata = serde_json::Map::new();
     metadata.insert(nasty.to_owned(), json!(null));
     let new = NewJob {
@@ -497,7 +504,10 @@ pub async fn hostile_text_is_data(fresh: Fresh) {
     fresh.queue.beat(vec![Beat { lease: lease.clone(), progress }], LEASE).await.unwrap();
     assert_eq!(fresh.get(&id).await.message.as_deref(), Some(nasty));
     let dead = fresh.end(&lease, failed(nasty, None)).await.unwrap();
-    assert_eq!((dead.reason.as_deref(), dead.errors[0].error.as_str(), dead.errors[0].worker.as_str()), (Some(nasty), nasty, nasty));
+    assert_eq!(
+        (dead.reason.as_deref(), dead.errors[0].error.as_str(), dead.errors[0].worker.as_str()),
+        (Some(nasty), nasty, nasty)
+    );
     fresh.queue.replay(&id, ROOM).await.unwrap();
     let (_, lease) = fresh.take().await;
     let done = fresh.end(&lease, End::Succeeded(payload.clone())).await.unwrap();

@@ -96,9 +96,11 @@ impl Server {
             Clock::System,
         )
         .unwrap();
-        let registry = Registry::default()
-            .register("drill", "pretends", drill::run)
-            .register("free", "takes any payload", async |_: Value, _| Ok(Value::Null));
+        let registry = Registry::default().register("drill", "pretends", drill::run).register(
+            "free",
+            "takes any payload",
+            async |_: Value, _| Ok(Value::Null),
+        );
         let mut config = JobsConfig { max_payload_bytes: 1024, ..JobsConfig::default() };
         config.kinds.drill.capacity = Some(5);
         let jobs = Arc::new(Jobs::new(Arc::new(queue), registry, config, events.clone()));
@@ -122,7 +124,20 @@ impl Server {
         let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
         tidemill::tls::install_provider();
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { address, client, log, store, vectors, operations, analyst, events, stopping, task, jobs, _directory: directory }
+        Self {
+            address,
+            client,
+            log,
+            store,
+            vectors,
+            operations,
+            analyst,
+            events,
+            stopping,
+            task,
+            jobs,
+            _directory: directory,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

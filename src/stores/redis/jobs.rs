@@ -156,12 +156,7 @@ impl JobQueue for RedisJobs {
         .boxed()
     }
 
-    fn claim<'a>(
-        &'a self,
-        kind: &'a str,
-        worker: &'a str,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<Claim, JobError>> {
+    fn claim<'a>(&'a self, kind: &'a str, worker: &'a str, lease: Duration) -> BoxFuture<'a, Result<Claim, JobError>> {
         async move {
             let own = vec![bytes(kind), bytes(worker), number(millis(lease))];
             let (now, next, changed, fields): (String, String, Vec<Vec<String>>, Vec<String>) =

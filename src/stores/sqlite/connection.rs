@@ -21,11 +21,7 @@ pub(super) const JOB_MIGRATIONS: &[&str] = &[include_str!("migrations/jobs_0001.
 const CACHED_STATEMENTS: usize = 64;
 
 /// Opens the one connection that writes, creating file and schema where they are missing.
-pub(super) fn open_writer(
-    path: &Path,
-    busy_timeout: Duration,
-    migrations: &[&str],
-) -> Result<Connection, StoreError> {
+pub(super) fn open_writer(path: &Path, busy_timeout: Duration, migrations: &[&str]) -> Result<Connection, StoreError> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)
             .map_err(|error| StoreError::Unavailable(format!("can't create {}: {error}", parent.display())))?;
@@ -128,7 +124,10 @@ mod tests {
     fn file_of_a_newer_program_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.sqlite3");
-        open_writer(&path, Duration::from_secs(1), MIGRATIONS).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        open_writer(&path, Duration::from_secs(1), MIGRATIONS)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
         let error = open_writer(&path, Duration::from_secs(1), MIGRATIONS).unwrap_err();
         assert!(
             matches!(&error, StoreError::Damaged(said) if said.contains("a.sqlite3") && said.contains("99")),

@@ -106,12 +106,7 @@ impl JobQueue for SqliteJobs {
         .boxed()
     }
 
-    fn claim<'a>(
-        &'a self,
-        kind: &'a str,
-        worker: &'a str,
-        lease: Duration,
-    ) -> BoxFuture<'a, Result<Claim, JobError>> {
+    fn claim<'a>(&'a self, kind: &'a str, worker: &'a str, lease: Duration) -> BoxFuture<'a, Result<Claim, JobError>> {
         let (kind, worker, lease) = (kind.to_owned(), worker.to_owned(), millis(lease));
         self.change("claim", move |connection, step| step.claim(connection, &kind, &worker, lease).map(Ok))
     }

@@ -60,10 +60,8 @@ pub(super) fn list(connection: &Connection, filter: &JobFilter, before: i64) -> 
         values.push(kind.clone().into());
     }
     values.push(i64::try_from(filter.limit + 1).unwrap_or(i64::MAX).into());
-    let sql = format!(
-        "SELECT {COLUMNS} FROM analytics_jobs WHERE {} ORDER BY seq DESC LIMIT ?",
-        conditions.join(" AND ")
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM analytics_jobs WHERE {} ORDER BY seq DESC LIMIT ?", conditions.join(" AND "));
     let mut rows: Vec<JobRow> = connection
         .prepare_cached(&sql)?
         .query_map(params_from_iter(values), job_row)?

@@ -113,7 +113,8 @@ impl Step {
             WHERE id = ?1 AND fence = ?2 AND state = 'running' RETURNING cancel_requested",
         )?;
         let until = self.now.saturating_add(lease_ms);
-        let mut found = held.query(params![&*beat.lease.id, beat.lease.fence.cast_signed(), until, progress, message])?;
+        let mut found =
+            held.query(params![&*beat.lease.id, beat.lease.fence.cast_signed(), until, progress, message])?;
         Ok(match found.next()? {
             None => Held::Lost,
             Some(row) if row.get(0)? => Held::Cancelled,
@@ -221,7 +222,9 @@ impl Step {
         let kinds: Vec<String> = kinds.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         let mut count = 0;
         for kind in kinds {
-            for mut row in rows::select(connection, "state = 'running' AND ?2 = ?2", (&kind, self.now), usize::MAX >> 1)? {
+            for mut row in
+                rows::select(connection, "state = 'running' AND ?2 = ?2", (&kind, self.now), usize::MAX >> 1)?
+            {
                 let error = format!("worker {} ended", row.job.worker.as_deref().unwrap_or_default());
                 self.take_back(&mut row, error);
                 rows::update(connection, &row)?;
