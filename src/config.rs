@@ -55,6 +55,8 @@ sections! {
     sentiment: sentiment::SentimentConfig;
     /// Where documents and vectors are kept.
     store: store::StoreConfig;
+    /// The job queue and its workers.
+    jobs: jobs::JobsConfig;
     /// How actors are restarted.
     supervision: supervision::SupervisionConfig;
     /// Mailboxes and batches, one table per actor.
@@ -82,6 +84,7 @@ pub mod endpoint;
 pub mod error;
 pub mod faults;
 pub mod http;
+pub mod jobs;
 pub mod kafka;
 pub mod kafka_listener;
 pub mod layers;

@@ -11,6 +11,8 @@ mod chaos;
 mod corpus;
 #[path = "support/services/kafka.rs"]
 mod kafka;
+#[path = "daemon/jobs.rs"]
+mod jobs;
 #[path = "daemon/nodes.rs"]
 mod nodes;
 #[path = "daemon/pipeline.rs"]
@@ -20,6 +22,9 @@ mod pipeline;
 mod postgres;
 #[path = "daemon/process.rs"]
 mod process;
+#[expect(dead_code, reason = "other suites need what this one does not")]
+#[path = "support/services/redis.rs"]
+mod redis;
 #[path = "daemon/service_manager.rs"]
 mod service_manager;
 #[path = "support/services.rs"]

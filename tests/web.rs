@@ -11,6 +11,8 @@ mod cached;
 mod fakes;
 #[path = "web/intake.rs"]
 mod intake;
+#[path = "web/jobs.rs"]
+mod jobs;
 #[path = "web/limits.rs"]
 mod limits;
 #[path = "web/models.rs"]

@@ -24,6 +24,7 @@ pub async fn services(config: &Config) -> Vec<Dependency> {
     if let Some(redis) = open::try_redis(config).await.transpose() {
         found.push(of("redis", redis));
     }
+    found.push(of("jobs", open::try_jobs(config).await.map(|()| "answers".to_owned())));
     found
 }
 

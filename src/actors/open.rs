@@ -12,10 +12,12 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::config::cache::CacheBackendKind;
 use crate::config::dedup::Sharing;
+use crate::config::jobs::JobsBackend;
 use crate::config::kafka::KafkaConfig;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
 use crate::config::store::StoreBackend;
+use crate::jobs::{Jobs, Registry};
 use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
@@ -25,17 +27,22 @@ use crate::stores::cache::memory::MemoryCache;
 use crate::stores::cache::{Cache, CacheBackend};
 use crate::stores::claims::{Claims, LocalClaims};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
+use crate::stores::jobs::{Clock, JobError, JobQueue};
 use crate::stores::postgres::{self, PostgresStore};
 use crate::stores::redis::Redis;
 use crate::stores::redis::cache::RedisCache;
 use crate::stores::redis::claims::SharedClaims;
+use crate::stores::redis::jobs::RedisJobs;
 use crate::stores::sqlite::SqliteStore;
+use crate::stores::sqlite::jobs::SqliteJobs;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
 use crate::telemetry::logs::LogLevel;
 use crate::text::near_duplicates::DuplicateMemory;
 
+use super::drill;
 use super::health::Health;
+use super::reindex;
 use super::servers::Sockets;
 use super::services::{Live, Services};
 use super::shared::{PendingVectors, Recall};
@@ -102,6 +109,9 @@ pub enum OpenError {
     /// A setting needs a server that is not configured.
     #[error("{0} needs a Redis server: set redis.url")]
     WithoutRedis(&'static str),
+    /// The job queue.
+    #[error(transparent)]
+    Jobs(#[from] JobError),
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -117,6 +127,7 @@ impl OpenError {
             | Self::StoreLost { .. }
             | Self::WithoutRedis(_)
             | Self::Postgres(postgres::OpenError::Setting(_)) => true,
+            Self::Jobs(error) => matches!(error, JobError::InvalidQuery(_)),
             // refused credentials, more replicas than brokers, a topic that may not be created
             Self::Log(error) => !error.is_retriable(),
             Self::Postgres(postgres::OpenError::Unavailable(_))
@@ -134,6 +145,7 @@ impl OpenError {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
             Self::Postgres(error) => error.may_pass(),
+            Self::Jobs(error) => matches!(error, JobError::Unavailable(_)),
             Self::DataDir { .. } | Self::Socket(_) => true,
             Self::LogFile(_)
             | Self::Model(_)
@@ -174,6 +186,11 @@ pub async fn open(
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
     let redis = open_redis(config)?;
     let recall = recall(config, &*documents, redis.as_ref()).await?;
+    let registry = kinds(config, &documents, &vectors);
+    let queue = open_jobs(config, redis.as_ref()).await?;
+    let jobs = Jobs::new(queue, registry, config.jobs.clone(), Arc::clone(&events));
+    let shared = config.jobs.backend == JobsBackend::Redis;
+    let jobs = Arc::new(if config.node.is_worker() || shared { jobs } else { jobs.without_workers() });
     let topics = &config.kafka.topics;
     Ok(Services {
         live,
@@ -186,6 +203,7 @@ pub async fn open(
         recall,
         cache: Arc::new(cache(config, redis.as_ref())?),
         redis,
+        jobs,
         events,
         backlog: Arc::default(),
         health: Health::default(),
@@ -414,6 +432,39 @@ pub async fn try_redis(config: &Config) -> Result<Option<String>, OpenError> {
     Ok(Some(redis.usable().await?))
 }
 
+/// Opens the job queue. What ran in an embedded queue when the process before ended goes back at once: nobody else has it.
+async fn open_jobs(config: &Config, redis: Option<&Redis>) -> Result<Arc<dyn JobQueue>, OpenError> {
+    let rules = config.jobs.rules();
+    match config.jobs.backend {
+        JobsBackend::Sqlite => {
+            let path = config.daemon.data_dir.join(&config.jobs.sqlite_path);
+            let queue = SqliteJobs::open(&path, &config.store, rules, Clock::System)?;
+            let given_back = queue.recover().await?;
+            if given_back > 0 {
+                tracing::info!(jobs = given_back, "jobs of the process before wait again");
+            }
+            Ok(Arc::new(queue))
+        }
+        JobsBackend::Redis => {
+            let redis = redis.ok_or(OpenError::WithoutRedis("jobs.backend: redis"))?;
+            Ok(Arc::new(RedisJobs::new(redis.clone(), rules, Clock::System)))
+        }
+    }
+}
+
+/// Every kind of job this daemon knows.
+fn kinds(config: &Config, documents: &Arc<dyn DocumentStore>, vectors: &Arc<dyn VectorIndex>) -> Registry {
+    let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
+    let summary = "compares the vector index with the store of documents and repairs it";
+    let registry = Registry::default().register("reindex", summary, move |request, ctx| {
+        reindex::run(Arc::clone(&documents), Arc::clone(&vectors), request, ctx)
+    });
+    if config.faults.enabled {
+        return registry.register("drill", "pretends to work, for tests", drill::run);
+    }
+    registry
+}
+
 /// Opens the log and asks it, for checks.
 ///
 /// # Errors
@@ -433,6 +484,16 @@ pub async fn try_store(config: &Config) -> Result<(), OpenError> {
         StoreBackend::Sqlite => Ok(open_sqlite(config)?.check().await?),
         StoreBackend::Postgres => Ok(PostgresStore::open(&config.postgres).await?.check().await?),
     }
+}
+
+/// Opens the job queue and asks it, for checks.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn try_jobs(config: &Config) -> Result<(), OpenError> {
+    let _lock = lock_data_dir(&config.daemon.data_dir)?;
+    let redis = open_redis(config)?;
+    Ok(open_jobs(config, redis.as_ref()).await?.check().await?)
 }
 
 fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {

@@ -125,6 +125,7 @@ fn api_state(services: &Services) -> Result<ApiState, Fault> {
             let opinions = analyze(&*encoder, &*model, &texts, live.load().min_confidence).map_err(refused)?;
             Ok(opinions.into_iter().map(|opinion| serde_json::json!(opinion)).collect())
         }),
+        jobs: Arc::clone(&services.jobs),
         operations: services.operations.lock().clone().ok_or_else(|| Fault::broken("the daemon is not assembled"))?,
         events: Arc::clone(&services.events),
         stopping: tokio_util::sync::CancellationToken::new(),

@@ -11,6 +11,7 @@ use crate::config::dedup::DedupConfig;
 use crate::config::documents::DocumentsConfig;
 use crate::config::reload::Reloader;
 use crate::config::sentiment::SentimentConfig;
+use crate::jobs::Jobs;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
@@ -84,7 +85,9 @@ pub struct Services {
     pub cache: Arc<Cache>,
     /// Redis, if it is used.
     pub redis: Option<Redis>,
-    /// Told of verdicts, dead letters and restarts.
+    /// The job queue.
+    pub jobs: Arc<Jobs>,
+    /// Told of verdicts, dead letters, restarts and jobs.
     pub events: Arc<EventBus>,
     /// Records in the documents topic that are not consumed yet, as last measured.
     pub backlog: Arc<AtomicU64>,

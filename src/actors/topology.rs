@@ -17,6 +17,7 @@ use crate::supervisors::{
 
 use super::dead_letters::DeadLetters;
 use super::deduplicator::Deduplicator;
+use super::dispatcher;
 use super::embedder::Embedder;
 use super::faulty::Faulty;
 use super::fingerprinter::Fingerprinter;
@@ -115,7 +116,8 @@ pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailbox
         .child(declaration.service("housekeeper", housekeeper::run))
         .child(declaration.service("reloader", reloader::run));
     if config.node.is_worker() {
-        tree = tree.supervisor(declaration.document_path(inboxes));
+        let dispatcher = declaration.service("dispatcher", dispatcher::run).drain(dispatcher::drain_time(&config.jobs));
+        tree = tree.child(dispatcher).supervisor(declaration.document_path(inboxes));
     }
     (tree.supervisor(declaration.intake()), to)
 }

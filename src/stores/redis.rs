@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod claims;
 pub mod connection;
+pub mod jobs;
 pub mod lock;
 
 pub use connection::Redis;

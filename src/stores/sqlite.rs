@@ -6,6 +6,7 @@
 mod connection;
 mod dead_letters;
 mod deliveries;
+pub mod jobs;
 mod queries;
 mod verdicts;
 mod workers;
@@ -51,7 +52,7 @@ impl SqliteStore {
     /// [`StoreError::Damaged`] names a file that is no database of ours or of a newer program;
     /// [`StoreError::Unavailable`] one that can't be opened.
     pub fn open(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { workers: Workers::start(path, config)?, failing_until: Mutex::new(None) })
+        Ok(Self { workers: Workers::start(path, config, connection::MIGRATIONS)?, failing_until: Mutex::new(None) })
     }
 
     /// Fails while faults are injected.

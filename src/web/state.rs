@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::http::HttpConfig;
 use crate::config::secret::Secret;
+use crate::jobs::Jobs;
 use crate::kafka::log::Log;
 use crate::messages::code::Rejection;
 use crate::messages::document::Document;
@@ -59,6 +60,8 @@ pub struct ApiState {
     pub judge: Judge,
     /// Answers kept for a while.
     pub cache: Arc<Cache>,
+    /// The job queue.
+    pub jobs: Arc<Jobs>,
     /// The actors behind the API.
     pub operations: Arc<dyn Operations>,
     /// Live events for `/v1/stream` and their history.

@@ -186,6 +186,19 @@ impl Daemon {
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// GET; status and text.
+    pub async fn get_text(&self, path: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// DELETE; status and JSON body.
+    pub async fn delete(&self, path: &str) -> (u16, Value) {
+        let answer = self.client.delete(format!("{}{path}", self.url)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
     /// POST of JSON; `None` when the connection broke.
     pub async fn try_post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
         let sent = self.client.post(format!("{}{path}", self.url)).json(body).send().await;

@@ -7,12 +7,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
+use tidemill::actors::drill;
 use tidemill::config::cache::CacheConfig;
 use tidemill::config::http::HttpConfig;
+use tidemill::config::jobs::JobsConfig;
 use tidemill::config::secret::Secret;
+use tidemill::config::store::StoreConfig;
+use tidemill::jobs::{Jobs, Registry};
 use tidemill::messages::event::EventBus;
 use tidemill::stores::cache::Cache;
 use tidemill::stores::cache::memory::MemoryCache;
+use tidemill::stores::jobs::{Clock, QueueRules};
+use tidemill::stores::sqlite::jobs::SqliteJobs;
 use tidemill::web::state::{ApiState, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +42,9 @@ pub struct Server {
     pub events: Arc<EventBus>,
     pub stopping: CancellationToken,
     pub task: tokio::task::JoinHandle<std::io::Result<()>>,
+    pub jobs: Arc<Jobs>,
+    /// Holds the job queue.
+    _directory: tempfile::TempDir,
 }
 
 /// Small limits, so that tests reach them soon.
@@ -99,6 +108,22 @@ impl Server {
         let analyze = analyst.clone();
         let events = Arc::new(EventBus::new(100));
         let stopping = CancellationToken::new();
+        let directory = tempfile::tempdir().unwrap();
+        let queue = SqliteJobs::open(
+            &directory.path().join("jobs.sqlite3"),
+            &StoreConfig::default(),
+            QueueRules::default(),
+            Clock::System,
+        )
+        .unwrap();
+        let registry = Registry::default().register("drill", "pretends", drill::run).register(
+            "free",
+            "takes any payload",
+            async |_: Value, _| Ok(Value::Null),
+        );
+        let mut config = JobsConfig { max_payload_bytes: 1024, ..JobsConfig::default() };
+        config.kinds.drill.capacity = Some(5);
+        let jobs = Arc::new(Jobs::new(Arc::new(queue), registry, config, events.clone()));
         let state = ApiState {
             http,
             node,
@@ -113,6 +138,7 @@ impl Server {
             analyze: Arc::new(move |texts| Ok(analyze.analyze(texts))),
             judge: Arc::new(|| "fake".to_owned()),
             cache: Arc::new(cache),
+            jobs: jobs.clone(),
             operations: operations.clone(),
             events: events.clone(),
             stopping: stopping.clone(),
@@ -121,7 +147,21 @@ impl Server {
         let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
         tidemill::tls::install_provider();
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { address, client, log, store, vectors, operations, analyst, cache, events, stopping, task }
+        Self {
+            address,
+            client,
+            log,
+            store,
+            vectors,
+            operations,
+            analyst,
+            cache,
+            events,
+            stopping,
+            task,
+            jobs,
+            _directory: directory,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -243,6 +243,16 @@ impl Redis {
         }
     }
 
+    /// A connection of its own that hears channels. The caller bounds the wait.
+    pub(super) async fn pubsub(&self) -> Result<redis::aio::PubSub, RedisError> {
+        self.shared.client.get_async_pubsub().await
+    }
+
+    /// Runs a task beside the connection, on its thread; `None` while closing.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<tokio::task::JoinHandle<()>> {
+        self.shared.runtime.as_ref().map(|runtime| runtime.spawn(task))
+    }
+
     /// Runs `work` on the connection's own thread, within the deadline, and measures it.
     async fn run<T, F, R>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
     where

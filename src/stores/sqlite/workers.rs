@@ -54,10 +54,10 @@ struct Ways {
 
 impl Workers {
     /// Opens all connections and starts their threads.
-    pub(super) fn start(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
+    pub(super) fn start(path: &Path, config: &StoreConfig, migrations: &[&str]) -> Result<Self, StoreError> {
         let busy_timeout = Duration::from_millis(config.busy_timeout_ms);
         let (writer, jobs) = mpsc::channel(config.queue_capacity);
-        let connection = open_writer(path, busy_timeout)?;
+        let connection = open_writer(path, busy_timeout, migrations)?;
         let (file, max_rows) = (path.to_owned(), config.max_batch_rows);
         let working = Arc::new([const { AtomicUsize::new(0) }; 2]);
         let writing = Arc::clone(&working);

@@ -7,6 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::jobs;
 use crate::messages::code::ErrorCode;
 use crate::messages::event::EventKind;
 use crate::web::app::AppState;
@@ -82,7 +83,9 @@ pub(crate) async fn invalidate_cache(State(app): State<AppState>, parameters: Pa
 
 /// `GET /workers/status`
 pub(crate) async fn worker_status(State(app): State<AppState>) -> ApiResult<Json<Value>> {
-    existing(app.api.operations.worker_status(), "worker pool")
+    let mut status = app.api.operations.worker_status().unwrap_or_else(|| json!({}));
+    status["jobs"] = jobs::in_time(&app, app.api.jobs.status()).await?;
+    Ok(Json(status))
 }
 
 /// `GET /db/pool`
