@@ -40,14 +40,6 @@ impl Sockets {
         Ok(Self { http, kafka })
     }
 
-    /// A handle on HTTP's socket, for one run of a server.
-    ///
-    /// # Errors
-    /// If the socket is gone.
-    pub fn adopt_http(&self) -> std::io::Result<tokio::net::TcpListener> {
-        self.http.try_clone().and_then(tokio::net::TcpListener::from_std)
-    }
-
     /// Where HTTP really listens.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod columns;
 mod dead_letters;
+mod deliveries;
 mod error;
 mod logbook;
 mod partitions;
@@ -34,7 +35,7 @@ use self::pool::{Pool, Pools};
 use self::queries::Reached;
 use super::cursor::{Cursor, checked_limit};
 use super::documents::{
-    DeadLetterFilter, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
+    DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
     VerdictRow, WriteOutcome,
 };
 use super::pools::PoolStatus;
@@ -270,6 +271,16 @@ impl DocumentStore for PostgresStore {
     fn write(&self, rows: Vec<VerdictRow>) -> BoxFuture<'_, Result<Vec<WriteOutcome>, StoreError>> {
         let pools = Arc::clone(&self.pools);
         self.writing("write", async move { verdicts::write(&pools, &rows).await })
+    }
+
+    fn note_deliveries(&self, rows: Vec<DeliveryRow>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let pools = Arc::clone(&self.pools);
+        self.writing("note_deliveries", async move { deliveries::note(&pools, rows).await })
+    }
+
+    fn deliveries_of<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRow>, StoreError>> {
+        let (pools, id) = (Arc::clone(&self.pools), id.to_owned());
+        self.call("deliveries_of", async move { deliveries::of(&pools, &id).await })
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {

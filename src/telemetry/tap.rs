@@ -139,7 +139,7 @@ mod tests {
             (line.level, line.message.as_str(), line.correlation_id.as_deref()),
             ("WARN", "stage failed", Some("c-1"))
         );
-        assert_eq!(line.fields, serde_json::from_str(r#"{"count": 3}"#).unwrap());
+        assert_eq!(serde_json::Value::Object(line.fields), serde_json::json!({"count": 3}));
         assert!(lines.try_recv().is_err());
     }
 }

@@ -3,12 +3,11 @@
 //! into empty stores gives the same verdicts. `make soak` runs it long (`TIDEMILL_SOAK_DOCUMENTS`, `TIDEMILL_SOAK_KILLS`).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::corpus::{POISON, Sample, corpus};
 use crate::process::{ACTORS, Daemon};
 use crate::verdicts::{Verdict, check, post_until_acknowledged, verdicts};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const CHUNK: usize = 20;
 

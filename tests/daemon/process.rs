@@ -45,12 +45,25 @@ impl Daemon {
 
     /// As [`Daemon::start`], with more variables in its environment.
     pub async fn start_with(directory: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
+        let mut daemon = Self::launch(directory, settings, environment);
+        daemon.wait_ready().await;
+        daemon
+    }
+
+    /// As [`Daemon::start`], where something it needs is away: waits only until its API answers.
+    pub async fn start_unready(directory: &Path, settings: &[&str]) -> Self {
+        let mut daemon = Self::launch(directory, settings, &[]);
+        daemon.wait_until("/health/live").await;
+        daemon
+    }
+
+    fn launch(directory: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
         tidemill::tls::install_provider();
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let environment: Vec<(String, String)> =
             environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let child = Self::spawn(directory, &settings, &environment);
-        let mut daemon = Self {
+        Self {
             child,
             environment,
             url: String::new(),
@@ -58,25 +71,7 @@ impl Daemon {
             directory: directory.to_owned(),
             settings,
             client: reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap(),
-        };
-        daemon.wait_ready().await;
-        daemon
-    }
-
-    /// As [`Daemon::start`], where something it needs is away: waits only until its API answers.
-    pub async fn start_unready(directory: &Path, settings: &[&str]) -> Self {
-        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let child = Self::spawn(directory, &settings);
-        let mut daemon = Self {
-            child,
-            url: String::new(),
-            kafka: String::new(),
-            directory: directory.to_owned(),
-            settings,
-            client: reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap(),
-        };
-        daemon.wait_until("/health/live").await;
-        daemon
+        }
     }
 
     /// Starts it where it can't run; its exit status and log.

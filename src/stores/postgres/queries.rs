@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::deliveries;
 use super::error::Failure;
 use super::pool::{Pool, Pools};
 use super::sql::{column, escape, from_json, text, text_option, unescape};
@@ -139,13 +140,9 @@ pub(super) async fn get_many(pools: &Pools, ids: &[Arc<str>]) -> Result<Vec<Stor
     Ok(ids.iter().filter_map(|id| by_id.get(id).cloned()).collect())
 }
 
-/// Documents of a correlation id, oldest first, at most 100.
+/// Documents that records with this correlation id brought, oldest first, at most 100.
 pub(super) async fn by_correlation(pools: &Pools, id: &str) -> Result<Vec<StoredDocument>, Failure> {
-    let mut values = Values::default();
-    let place = values.add(Type::TEXT, escape(id).into_owned());
-    let rest = format!("WHERE a.correlation_id = {place} ORDER BY a.seq LIMIT 100");
-    let found = documents(pools, "analytics.analyses a", &rest, &values).await?;
-    Ok(found.into_iter().map(|(stored, _)| stored).collect())
+    get_many(pools, &deliveries::documents_of(pools, id).await?).await
 }
 
 /// One page, newest first.

@@ -15,6 +15,7 @@ use futures_util::future::{join, join_all, join5};
 use tokio_postgres::types::Type;
 
 use super::columns::{Columns, Final, Insert};
+use super::deliveries::Deliveries;
 use super::error::Failure;
 use super::pool::{Lease, Pools};
 use super::sql::{Session, escape, unescape};
@@ -84,14 +85,15 @@ async fn transact(pools: &Pools, lease: &Lease, rows: &[VerdictRow]) -> Result<V
     facts.follow(&session).await?;
     let (outcomes, chosen) = facts.decide(rows);
     let columns = Columns::new(&chosen, &facts.free)?;
-    if columns.is_empty() {
+    let deliveries = Deliveries::written(rows, &outcomes);
+    if columns.is_empty() && deliveries.is_empty() {
         session.batch("COMMIT").await?;
         return Ok(outcomes);
     }
     if pools.shared {
-        send(&session, &columns, Part::Everything).await?;
+        send(&session, (&columns, &deliveries), Part::Everything).await?;
     } else {
-        send(&session, &columns, Part::Analyses).await?;
+        send(&session, (&columns, &deliveries), Part::Analyses).await?;
         write_documents(pools, &columns).await?;
         session.batch("COMMIT").await?;
     }
@@ -104,7 +106,7 @@ async fn write_documents(pools: &Pools, columns: &Columns<'_>) -> Result<(), Fai
     let session = lease.session();
     let work = async {
         session.batch(&begin(pools)).await?;
-        send(&session, columns, Part::Documents).await
+        send(&session, (columns, &Deliveries::default()), Part::Documents).await
     };
     match work.await {
         Ok(()) => {
@@ -140,7 +142,11 @@ enum Part {
 }
 
 /// Sends every statement without waiting for answers in between.
-async fn send(session: &Session<'_>, columns: &Columns<'_>, part: Part) -> Result<(), Failure> {
+async fn send(
+    session: &Session<'_>,
+    (columns, deliveries): (&Columns<'_>, &Deliveries),
+    part: Part,
+) -> Result<(), Failure> {
     let seqs = [Type::INT8_ARRAY];
     let existing = columns.existing();
     let mut deletes = Vec::new();
@@ -159,15 +165,25 @@ async fn send(session: &Session<'_>, columns: &Columns<'_>, part: Part) -> Resul
     for insert in &inserts {
         prepared.push(session.ready(insert.sql, &insert.types).await?);
     }
+    let (types, noted) = (Deliveries::types(), deliveries.values());
+    let note = if deliveries.is_empty() { None } else { Some(session.ready(Deliveries::sql(), &types).await?) };
     let deleted = [&existing as &(dyn tokio_postgres::types::ToSql + Sync)];
     let deletes = deletes.iter().map(|ready| session.run(ready, &deleted));
     let written = prepared.iter().zip(&inserts).map(|(ready, insert)| session.run(ready, &insert.values));
+    let note = async {
+        match &note {
+            Some(ready) => session.run(ready, &noted).await.map(|_| ()),
+            None => Ok(()),
+        }
+    };
     let commit = async { if part == Part::Analyses { Ok(()) } else { session.batch("COMMIT").await } };
     // polled from left to right: that is the order on the wire
-    let ((deleted, written), committed) = join(join(join_all(deletes), join_all(written)), commit).await;
+    let (((deleted, written), noted), committed) =
+        join(join(join(join_all(deletes), join_all(written)), note), commit).await;
     for result in deleted.into_iter().chain(written) {
         result?;
     }
+    noted?;
     Ok(committed?)
 }
 
