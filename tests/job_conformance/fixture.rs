@@ -36,7 +36,6 @@ pub struct Fresh {
     pub clock: Arc<AtomicI64>,
     open: Open,
     /// The server or directory, for as long as the queue is used.
-    #[expect(dead_code, reason = "held for its drop")]
     keep: Box<dyn std::any::Any + Send + Sync>,
 }
 
