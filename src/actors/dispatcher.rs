@@ -167,7 +167,7 @@ impl Dispatcher {
             let claim = queue.claim(kind, self.jobs.worker(), self.jobs.config().lease()).await?;
             self.tell(&claim.passed);
             match claim.taken {
-                Some((job, lease)) => self.start(job, lease),
+                Some((job, lease)) => self.start(&job, lease),
                 None => return Ok(self.until_next(&claim.passed)),
             }
         }
@@ -189,10 +189,10 @@ impl Dispatcher {
         due.map_or(poll, |due| due.min(poll)).max(SHORTEST)
     }
 
-    fn start(&mut self, job: Job, lease: Lease) {
+    fn start(&mut self, job: &Job, lease: Lease) {
         metrics::job_started(&job.kind, (Utc::now() - job.run_at).to_std().unwrap_or_default());
-        self.jobs.tell(&JobChange::of(&job));
-        let running = RunningJob::new(&job, lease);
+        self.jobs.tell(&JobChange::of(job));
+        let running = RunningJob::new(job, lease);
         self.jobs.begin(Arc::clone(&running));
         let Some(kind) = self.jobs.registry().get(&job.kind) else { return };
         let work = kind.run(&job.payload, JobContext::new(Arc::clone(&running)));

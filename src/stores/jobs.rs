@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_level_of_priority_is_worth_the_aging_time() {
-        let rules = QueueRules { aging: Duration::from_secs(60), ..QueueRules::default() };
+        let rules = QueueRules { aging: Duration::from_mins(1), ..QueueRules::default() };
         assert_eq!(rules.rank(540_000, 9), rules.rank(0, 0));
         assert!(rules.rank(539_999, 9) < rules.rank(0, 0));
     }

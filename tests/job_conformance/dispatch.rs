@@ -82,7 +82,7 @@ impl Running {
         };
         match tokio::time::timeout(PATIENCE, looking).await {
             Ok(job) => job,
-            Err(_) => panic!("it stays {:?}", self.jobs.queue().get(id).await),
+            Err(tokio::time::error::Elapsed { .. }) => panic!("it stays {:?}", self.jobs.queue().get(id).await),
         }
     }
 
@@ -253,7 +253,7 @@ async fn handler_of_a_lost_lease_is_stopped_and_counts_for_nothing() {
     let id = running.submit_with(NewJob { max_attempts: 9, ..NewJob::new("slow", Value::Null) }).await;
     running.until_state(&id, JobState::Running).await;
     fresh.pass(Duration::from_secs(5));
-    let taken = running.jobs.queue().claim("slow", "other", Duration::from_secs(600)).await.unwrap().taken;
+    let taken = running.jobs.queue().claim("slow", "other", Duration::from_mins(10)).await.unwrap().taken;
     if let Some((_, lease)) = taken {
         running.until(&id, |_| running.jobs.running().is_empty()).await;
         let job = running.jobs.queue().get(&id).await.unwrap().unwrap();

@@ -26,7 +26,7 @@ pub const KIND: &str = "work";
 
 /// Small numbers, so that tests reach them.
 pub const RULES: QueueRules =
-    QueueRules { aging: Duration::from_secs(60), keep_finished: 3, keep_dead: 2, keep_for: Duration::from_secs(3600) };
+    QueueRules { aging: Duration::from_mins(1), keep_finished: 3, keep_dead: 2, keep_for: Duration::from_hours(1) };
 
 type Open = Box<dyn Fn(QueueRules, Clock) -> Arc<dyn JobQueue> + Send + Sync>;
 
@@ -35,20 +35,21 @@ pub struct Fresh {
     pub queue: Arc<dyn JobQueue>,
     pub clock: Arc<AtomicI64>,
     open: Open,
-    _keep: Box<dyn std::any::Any + Send + Sync>,
+    /// The server or directory, for as long as the queue is used.
+    keep: Box<dyn std::any::Any + Send + Sync>,
 }
 
 impl Fresh {
     pub fn new(open: Open, keep: Box<dyn std::any::Any + Send + Sync>, rules: QueueRules) -> Self {
         let clock = Arc::new(AtomicI64::new(START));
-        Self { queue: open(rules, Clock::Manual(clock.clone())), clock, open, _keep: keep }
+        Self { queue: open(rules, Clock::Manual(clock.clone())), clock, open, keep }
     }
 
     /// The same queue, opened by another process as it were.
     pub fn reopened(self) -> Self {
-        let Self { queue, clock, open, _keep } = self;
+        let Self { queue, clock, open, keep } = self;
         drop(queue);
-        Self { queue: open(RULES, Clock::Manual(clock.clone())), clock, open, _keep }
+        Self { queue: open(RULES, Clock::Manual(clock.clone())), clock, open, keep }
     }
 
     /// Lets time pass.

@@ -75,7 +75,7 @@ async fn redis_starts_a_job_of_another_daemon_within_a_tenth_of_a_second() {
     let there = Running::start(open(), registry, announced_only());
     let heard = async {
         while !there.jobs.queue().hears_others() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, heard).await.unwrap();

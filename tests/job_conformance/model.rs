@@ -18,6 +18,7 @@ const RULES: QueueRules = QueueRules {
 };
 const AGING_MS: i64 = 10_000;
 const LEASE_MS: i64 = 20_000;
+const LEASE_TIME: Duration = Duration::from_secs(20);
 /// Jobs that may wait.
 const CAPACITY: usize = 6;
 
@@ -150,87 +151,22 @@ fn ms(at: i64) -> chrono::DateTime<chrono::Utc> {
 
 /// Does a step to both and compares the answers.
 async fn both(step: &Step, model: &mut Model, fresh: &Fresh) {
-    let lease_time = Duration::from_millis(LEASE_MS.unsigned_abs());
-    let queue = &fresh.queue;
     match step {
-        Step::Add { priority, delay, ttl, key, max_attempts } => {
-            let new = NewJob {
-                priority: *priority,
-                run_at: (*delay > 0).then(|| ms(model.now + delay)),
-                ttl_ms: *ttl,
-                key: key.map(|key| key.to_string()),
-                max_attempts: *max_attempts,
-                ..job()
-            };
-            let answer = queue.enqueue(new.clone(), CAPACITY as u64).await;
-            if let Some(holder) = model.holder(*key) {
-                let answer = answer.unwrap();
-                assert_eq!((answer.existing, &*answer.job.id), (true, model.jobs[holder].id.as_str()));
-            } else if model.waiting() >= CAPACITY {
-                assert_eq!(answer, Err(JobError::Full { kind: KIND.into(), capacity: CAPACITY as u64 }));
-            } else {
-                assert!(!answer.unwrap().existing);
-                let mut added = Modelled {
-                    id: new.id.to_string(),
-                    state: JobState::Queued,
-                    priority: i64::from(*priority),
-                    key: *key,
-                    run_at: model.now + delay,
-                    ttl: *ttl,
-                    expires: ttl.map(|ttl| model.now + delay + ttl),
-                    attempts: 0,
-                    max_attempts: *max_attempts,
-                    lease_ends: 0,
-                    fence: 0,
-                    called_off: false,
-                    errors: 0,
-                    replays: 0,
-                };
-                added.line_up(model.now);
-                model.jobs.push(added);
-            }
-        }
+        Step::Add { .. } => add(step, model, fresh).await,
         Step::Pass(time) => {
             model.now += time;
             fresh.pass(Duration::from_millis(time.unsigned_abs()));
         }
-        Step::Claim => {
-            let taken = queue.claim(KIND, "w", lease_time).await.unwrap().taken;
-            model.advance();
-            let first = model.first();
-            assert_eq!(
-                taken.as_ref().map(|(job, _)| &*job.id),
-                first.map(|index| model.jobs[index].id.as_str()),
-                "first in line"
-            );
-            if let (Some((_, lease)), Some(index)) = (taken, first) {
-                let job = &mut model.jobs[index];
-                job.state = JobState::Running;
-                job.attempts += 1;
-                job.fence += 1;
-                job.expires = None;
-                job.lease_ends = model.now + LEASE_MS;
-                assert_eq!(lease.fence, job.fence);
-                model.leases.push(lease);
-            }
-        }
-        Step::Beat(at) => {
-            let Some(lease) = chosen(&model.leases, *at) else { return };
-            let answer = queue.beat(vec![Beat { lease: lease.clone(), progress: None }], lease_time).await.unwrap();
-            let until = model.now + LEASE_MS;
-            let expected = model.held(&lease).map_or(Held::Lost, |job| {
-                job.lease_ends = until;
-                if job.called_off { Held::Cancelled } else { Held::Yes }
-            });
-            assert_eq!(answer, [expected]);
-        }
+        Step::Claim => claim(model, fresh).await,
+        Step::Beat(at) => beat(model, fresh, *at).await,
         Step::Succeed(at) => {
             finish(model, fresh, *at, End::Succeeded(Value::Null), |job, _| job.state = JobState::Succeeded).await;
         }
         Step::Fail(at, wait) => {
-            finish(model, fresh, *at, failed("no", *wait), |job, now| match wait {
-                Some(wait) => job.attempt_failed(now, Some(now + i64::try_from(*wait).unwrap() * 1000)),
-                None => {
+            finish(model, fresh, *at, failed("no", *wait), |job, now| {
+                if let Some(wait) = wait {
+                    job.attempt_failed(now, Some(now + i64::try_from(*wait).unwrap() * 1000));
+                } else {
                     job.errors += 1;
                     job.state = if job.called_off { JobState::Cancelled } else { JobState::Dead };
                 }
@@ -251,43 +187,120 @@ async fn both(step: &Step, model: &mut Model, fresh: &Fresh) {
         Step::EndCancelled(at) => {
             finish(model, fresh, *at, End::Cancelled, |job, _| job.state = JobState::Cancelled).await;
         }
-        Step::Cancel(at) => {
-            let Some(index) = index(model.jobs.len(), *at) else { return };
-            let answer = queue.cancel(&model.jobs[index].id).await;
-            let job = &mut model.jobs[index];
-            match job.state {
-                JobState::Queued | JobState::Delayed => {
-                    (job.state, job.expires) = (JobState::Cancelled, None);
-                    assert_eq!(answer.unwrap().state, JobState::Cancelled);
-                }
-                JobState::Running => {
-                    job.called_off = true;
-                    assert!(answer.unwrap().cancel_requested);
-                }
-                _ => assert!(matches!(answer, Err(JobError::Conflict(_)))),
-            }
-        }
-        Step::Replay(at) => {
-            let Some(index) = index(model.jobs.len(), *at) else { return };
-            let answer = queue.replay(&model.jobs[index].id, CAPACITY as u64).await;
-            let (holder, waiting, now) = (model.holder(model.jobs[index].key), model.waiting(), model.now);
-            let job = &mut model.jobs[index];
-            if !matches!(job.state, JobState::Dead | JobState::Cancelled | JobState::Skipped) || holder.is_some() {
-                assert!(matches!(answer, Err(JobError::Conflict(_))), "{answer:?}");
-            } else if waiting >= CAPACITY {
-                assert!(matches!(answer, Err(JobError::Full { .. })), "{answer:?}");
-            } else {
-                answer.unwrap();
-                (job.attempts, job.called_off, job.run_at) = (0, false, now);
-                job.expires = job.ttl.map(|ttl| now + ttl);
-                job.replays += 1;
-                job.line_up(now);
-            }
-        }
+        Step::Cancel(at) => cancel(model, fresh, *at).await,
+        Step::Replay(at) => replay(model, fresh, *at).await,
         Step::Sweep => {
-            queue.sweep(KIND).await.unwrap();
+            fresh.queue.sweep(KIND).await.unwrap();
             model.advance();
         }
+    }
+}
+
+async fn add(step: &Step, model: &mut Model, fresh: &Fresh) {
+    let Step::Add { priority, delay, ttl, key, max_attempts } = step else { return };
+    let new = NewJob {
+        priority: *priority,
+        run_at: (*delay > 0).then(|| ms(model.now + delay)),
+        ttl_ms: *ttl,
+        key: key.map(|key| key.to_string()),
+        max_attempts: *max_attempts,
+        ..job()
+    };
+    let answer = fresh.queue.enqueue(new.clone(), CAPACITY as u64).await;
+    if let Some(holder) = model.holder(*key) {
+        let answer = answer.unwrap();
+        assert_eq!((answer.existing, &*answer.job.id), (true, model.jobs[holder].id.as_str()));
+        return;
+    }
+    if model.waiting() >= CAPACITY {
+        assert_eq!(answer, Err(JobError::Full { kind: KIND.into(), capacity: CAPACITY as u64 }));
+        return;
+    }
+    assert!(!answer.unwrap().existing);
+    let mut added = Modelled {
+        id: new.id.to_string(),
+        state: JobState::Queued,
+        priority: i64::from(*priority),
+        key: *key,
+        run_at: model.now + delay,
+        ttl: *ttl,
+        expires: ttl.map(|ttl| model.now + delay + ttl),
+        attempts: 0,
+        max_attempts: *max_attempts,
+        lease_ends: 0,
+        fence: 0,
+        called_off: false,
+        errors: 0,
+        replays: 0,
+    };
+    added.line_up(model.now);
+    model.jobs.push(added);
+}
+
+async fn claim(model: &mut Model, fresh: &Fresh) {
+    let taken = fresh.queue.claim(KIND, "w", LEASE_TIME).await.unwrap().taken;
+    model.advance();
+    let first = model.first();
+    let expected = first.map(|index| model.jobs[index].id.as_str());
+    assert_eq!(taken.as_ref().map(|(job, _)| &*job.id), expected, "first in line");
+    if let (Some((_, lease)), Some(index)) = (taken, first) {
+        let job = &mut model.jobs[index];
+        job.state = JobState::Running;
+        job.attempts += 1;
+        job.fence += 1;
+        job.expires = None;
+        job.lease_ends = model.now + LEASE_MS;
+        assert_eq!(lease.fence, job.fence);
+        model.leases.push(lease);
+    }
+}
+
+async fn beat(model: &mut Model, fresh: &Fresh, at: usize) {
+    let Some(lease) = chosen(&model.leases, at) else { return };
+    let beats = vec![Beat { lease: lease.clone(), progress: None }];
+    let answer = fresh.queue.beat(beats, LEASE_TIME).await.unwrap();
+    let until = model.now + LEASE_MS;
+    let expected = model.held(&lease).map_or(Held::Lost, |job| {
+        job.lease_ends = until;
+        if job.called_off { Held::Cancelled } else { Held::Yes }
+    });
+    assert_eq!(answer, [expected]);
+}
+
+async fn cancel(model: &mut Model, fresh: &Fresh, at: usize) {
+    let Some(index) = index(model.jobs.len(), at) else { return };
+    let answer = fresh.queue.cancel(&model.jobs[index].id).await;
+    let job = &mut model.jobs[index];
+    match job.state {
+        JobState::Queued | JobState::Delayed => {
+            (job.state, job.expires) = (JobState::Cancelled, None);
+            assert_eq!(answer.unwrap().state, JobState::Cancelled);
+        }
+        JobState::Running => {
+            job.called_off = true;
+            assert!(answer.unwrap().cancel_requested);
+        }
+        JobState::Succeeded | JobState::Dead | JobState::Cancelled | JobState::Skipped => {
+            assert!(matches!(answer, Err(JobError::Conflict(_))));
+        }
+    }
+}
+
+async fn replay(model: &mut Model, fresh: &Fresh, at: usize) {
+    let Some(index) = index(model.jobs.len(), at) else { return };
+    let answer = fresh.queue.replay(&model.jobs[index].id, CAPACITY as u64).await;
+    let (holder, waiting, now) = (model.holder(model.jobs[index].key), model.waiting(), model.now);
+    let job = &mut model.jobs[index];
+    if !matches!(job.state, JobState::Dead | JobState::Cancelled | JobState::Skipped) || holder.is_some() {
+        assert!(matches!(answer, Err(JobError::Conflict(_))), "{answer:?}");
+    } else if waiting >= CAPACITY {
+        assert!(matches!(answer, Err(JobError::Full { .. })), "{answer:?}");
+    } else {
+        answer.unwrap();
+        (job.attempts, job.called_off, job.run_at) = (0, false, now);
+        job.expires = job.ttl.map(|ttl| now + ttl);
+        job.replays += 1;
+        job.line_up(now);
     }
 }
 

@@ -89,7 +89,7 @@ pub async fn worker_that_is_not_heard_of_loses_the_job(fresh: Fresh) {
     let id = fresh.add(job()).await.id;
     let (taken, _) = fresh.take().await;
     assert_eq!((taken.worker.as_deref(), taken.lease_expires_at), (Some("w1"), Some(at(START + 30_000))));
-    fresh.pass(LEASE - Duration::from_millis(1));
+    fresh.pass(LEASE.checked_sub(Duration::from_millis(1)).unwrap());
     assert_eq!(fresh.claim("w2").await.taken, None);
     fresh.pass(Duration::from_millis(1));
     let (again, _) = fresh.claim("w2").await.taken.unwrap();
@@ -467,7 +467,7 @@ pub async fn listeners_are_woken(fresh: Fresh) {
     let patience = Duration::from_secs(10);
     let heard = async {
         while !fresh.queue.hears_others() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(patience, heard).await.unwrap();

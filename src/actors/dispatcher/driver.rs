@@ -101,11 +101,11 @@ impl Driver {
             Ok(Ok(result)) if self.running.cause() != Some(Cause::Lost) => Some(End::Succeeded(result)),
             Ok(Ok(_)) => None,
             Ok(Err(JobFailure::Stopped)) => self.stopped("ended early"),
-            Ok(Err(JobFailure::Retry(error))) => Some(self.failed(error, true)),
-            Ok(Err(JobFailure::Fatal(error))) => Some(self.failed(error, false)),
+            Ok(Err(JobFailure::Retry(error))) => Some(self.failed(&error, true)),
+            Ok(Err(JobFailure::Fatal(error))) => Some(self.failed(&error, false)),
             Err(error) if error.is_panic() => {
                 let text = panic_text(&*error.into_panic());
-                Some(self.failed(format!("panicked: {text}"), true))
+                Some(self.failed(&format!("panicked: {text}"), true))
             }
             Err(_) => self.stopped("was cut off"),
         }
@@ -118,14 +118,14 @@ impl Driver {
             Some(Cause::CalledOff) => Some(End::Cancelled),
             Some(Cause::TimedOut) => {
                 let seconds = self.limits.timeout.as_secs();
-                Some(self.failed(format!("took longer than {seconds} s (jobs.timeout_seconds) and {how}"), true))
+                Some(self.failed(&format!("took longer than {seconds} s (jobs.timeout_seconds) and {how}"), true))
             }
             Some(Cause::Draining) => Some(End::GivenBack),
-            None => Some(self.failed(format!("the handler {how} though nobody told it to"), true)),
+            None => Some(self.failed(&format!("the handler {how} though nobody told it to"), true)),
         }
     }
 
-    fn failed(&self, error: String, may_retry: bool) -> End {
+    fn failed(&self, error: &str, may_retry: bool) -> End {
         let retry = may_retry.then(|| self.limits.backoff.delay(self.running.attempt.saturating_sub(1)));
         End::Failed { error: error.chars().take(MAX_ERROR_CHARS).collect(), retry }
     }

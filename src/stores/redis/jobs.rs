@@ -54,7 +54,7 @@ impl RedisJobs {
     pub fn new(redis: Redis, rules: QueueRules, clock: Clock) -> Self {
         // the braces keep all keys in one slot of a cluster
         let prefix = redis.key("{jobs}");
-        let announcements = Announcements::listen(redis.clone(), format!("{prefix}:wake"));
+        let announcements = Announcements::listen(&redis, format!("{prefix}:wake"));
         let looked = AtomicBool::new(false);
         Self { redis, prefix, rules, clock, scripts: Scripts::default(), announcements, looked }
     }

@@ -35,21 +35,21 @@ impl Drop for Announcements {
 
 impl Announcements {
     /// Listens until dropped, again and again when the connection is lost.
-    pub(super) fn listen(redis: Redis, channel: String) -> Self {
+    pub(super) fn listen(redis: &Redis, channel: String) -> Self {
         let (wakes, heard) = (Wakes::default(), Arc::new(AtomicBool::new(false)));
-        let (told, hears) = (wakes.clone(), Arc::clone(&heard));
+        let (told, is_heard) = (wakes.clone(), Arc::clone(&heard));
         let listening = redis.clone();
         let task = redis.spawn(async move {
             let mut failures = 0_u32;
             loop {
-                match hear(&listening, &channel, &told, &hears).await {
+                match hear(&listening, &channel, &told, &is_heard).await {
                     Ok(()) => failures = 0,
                     Err(error) => {
                         tracing::debug!(error, "word of jobs is not heard");
                         failures = failures.saturating_add(1);
                     }
                 }
-                hears.store(false, Ordering::Release);
+                is_heard.store(false, Ordering::Release);
                 let most = (50_u64 << failures.min(6)).min(MAX_PAUSE_MS);
                 tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=most))).await;
             }
