@@ -369,7 +369,6 @@ fn every_grace_period_is_longer_than_the_drain() {
         ("deploy/kubernetes/base/api.yaml", "terminationGracePeriodSeconds", 1),
         ("deploy/kubernetes/base/worker.yaml", "terminationGracePeriodSeconds", 1),
         ("deploy/tidemill.service", "TimeoutStopSec", 1),
-        ("deploy/render.yaml", "maxShutdownDelaySeconds", 2),
     ];
     for (file, key, times) in seconds {
         let found = number_in(file, key);
