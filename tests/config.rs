@@ -361,7 +361,11 @@ fn every_grace_period_is_longer_than_the_drain() {
         .iter()
         .map(|child| {
             let actor = actors.iter().find(|(name, _)| *name == child.name).map(|(_, actor)| actor.drain_seconds);
-            actor.unwrap_or(tidemill::actors::topology::SERVICE_DRAIN.as_secs())
+            let service = match child.name.as_str() {
+                "dispatcher" => tidemill::actors::dispatcher::drain_time(&config.jobs),
+                _ => tidemill::actors::topology::SERVICE_DRAIN,
+            };
+            actor.unwrap_or(service.as_secs())
         })
         .sum();
     assert!(drain > 100, "{drain} s: are the deadlines read?");
