@@ -95,7 +95,7 @@ async fn an_api_node_has_no_model_takes_what_workers_process_and_passes_search_o
     assert_eq!(health["node"]["roles"], json!(["api"]), "{health}");
     assert_eq!(health["node"]["workers"][0]["state"], "in", "{health}");
     let names: Vec<_> = health["dependencies"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
-    assert_eq!(names, ["log", "documents"], "{health}");
+    assert_eq!(names, ["log", "documents", "jobs"], "{health}");
 
     let (small, large) = (api.resident_bytes(), worker.resident_bytes());
     println!("resident: api node {} MB, worker {} MB", small >> 20, large >> 20);
