@@ -21,7 +21,7 @@ class PostgresSink(BatchingSink):
 
 def main():
     app = Application(
-        broker_address=work.BROKERS, consumer_group="quix", auto_offset_reset="earliest", loglevel=logging.WARNING,
+        broker_address=work.BROKERS, consumer_group=work.TOPIC, auto_offset_reset="earliest", loglevel=logging.WARNING,
         commit_interval=1.0, commit_every=1000,
     )
     memory = work.Memory()
