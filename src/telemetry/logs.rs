@@ -1,5 +1,6 @@
 //! Log lines: JSON or pretty, to standard error, level changeable while running.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -96,7 +97,14 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     let text = panic.payload_as_str().unwrap_or("a value that is not text");
-    tracing::error!(panic = text, location, thread = thread.name().unwrap_or(""), "a thread panicked");
+    // only with RUST_BACKTRACE in the environment; on one line like everything else
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| one_line(&backtrace.to_string()));
+    tracing::error!(panic = text, location, thread = thread.name().unwrap_or(""), backtrace, "a thread panicked");
+}
+
+fn one_line(backtrace: &str) -> String {
+    backtrace.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
