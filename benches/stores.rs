@@ -180,9 +180,60 @@ async fn writes() {
         Ok(url) => url,
         Err(why) => return println!("postgres: skipped: {why}"),
     };
+    arrays_or_copy(&url).await;
     let config = PostgresConfig { url: Some(Secret::new(url)), ..PostgresConfig::default() };
     let store = PostgresStore::open(&config).await.unwrap();
     write_batches("postgres", &store).await;
+}
+
+/// Two ways to send a batch: arrays that the server unnests, and `COPY` in binary into a temporary table.
+async fn arrays_or_copy(url: &str) {
+    use tokio_postgres::binary_copy::BinaryCopyInWriter;
+    use tokio_postgres::types::Type;
+    let (mut client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    client.batch_execute("CREATE TABLE t (id text PRIMARY KEY, n bigint, body text)").await.unwrap();
+    let upsert = "ON CONFLICT (id) DO UPDATE SET n = excluded.n, body = excluded.body";
+    let text = "x".repeat(600);
+    for size in [100_i64, 500, 1000] {
+        let ids = |batch: i64, way: &str| -> Vec<String> {
+            (0..size)
+                .map(|index| format!("{way}-{size}-{}", (batch * size + index).wrapping_mul(7_777_777_777)))
+                .collect()
+        };
+        let arrays = client
+            .prepare_typed(
+                &format!("INSERT INTO t SELECT * FROM unnest($1, $2, $3) {upsert}"),
+                &[Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
+            )
+            .await
+            .unwrap();
+        let started = Instant::now();
+        for batch in 0..20_000 / size {
+            let transaction = client.transaction().await.unwrap();
+            let numbers: Vec<i64> = (0..size).collect();
+            let bodies = vec![text.as_str(); usize::try_from(size).unwrap()];
+            transaction.execute(&arrays, &[&ids(batch, "a"), &numbers, &bodies]).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        println!("arrays, batches of {size}: {:.0} rows/s", per_second(20_000, started.elapsed()));
+        let started = Instant::now();
+        for batch in 0..20_000 / size {
+            let transaction = client.transaction().await.unwrap();
+            transaction.batch_execute("CREATE TEMP TABLE s (LIKE t) ON COMMIT DROP").await.unwrap();
+            let sink = transaction.copy_in("COPY s FROM STDIN BINARY").await.unwrap();
+            let writer = BinaryCopyInWriter::new(sink, &[Type::TEXT, Type::INT8, Type::TEXT]);
+            futures_util::pin_mut!(writer);
+            for (number, id) in (0..size).zip(ids(batch, "c")) {
+                writer.as_mut().write(&[&id, &number, &text]).await.unwrap();
+            }
+            writer.finish().await.unwrap();
+            transaction.batch_execute(&format!("INSERT INTO t SELECT * FROM s {upsert}")).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        println!("copy, batches of {size}: {:.0} rows/s", per_second(20_000, started.elapsed()));
+    }
+    driver.abort();
 }
 
 /// Time this thread was on a processor, so that a busy machine does not count; wall time where that is not told.
