@@ -60,6 +60,8 @@ sections! {
     actors: actors::ActorsConfig;
     /// Fault injection for tests and demonstrations. Never turn it on in production.
     faults: faults::FaultsConfig;
+    /// The Redis server that daemons share. Not used while its URL is empty.
+    redis: redis::RedisConfig;
 }
 
 pub mod actors;
@@ -68,6 +70,7 @@ pub mod dedup;
 pub mod docs;
 pub mod documents;
 pub mod encoder;
+pub mod endpoint;
 pub mod error;
 pub mod faults;
 pub mod http;
@@ -77,6 +80,7 @@ pub mod layers;
 pub mod log;
 pub mod logging;
 pub mod problem;
+pub mod redis;
 pub mod reload;
 pub mod schema;
 pub mod secret;

@@ -1,6 +1,7 @@
 //! The stores: one trait per need, one folder per backend.
 
 pub mod documents;
+pub mod redis;
 pub mod sqlite;
 pub mod vector_index;
 pub mod vectors;
