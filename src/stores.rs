@@ -1,6 +1,7 @@
 //! The stores: one trait per need, one folder per backend.
 
 pub mod documents;
+pub mod lock;
 pub mod qdrant;
 pub mod redis;
 pub mod shared_vectors;

@@ -4,5 +4,6 @@
 //! installation. Nothing here is a store of record: what Redis loses is rebuilt or waited for, never missing.
 
 pub mod connection;
+pub mod lock;
 
 pub use connection::Redis;

@@ -201,6 +201,13 @@ impl Redis {
         self.read(operation, value)
     }
 
+    /// Runs `work` on the connection's own thread; nobody waits for it.
+    pub fn background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.shared.runtime {
+            runtime.spawn(work);
+        }
+    }
+
     /// Asks the server who it is; for health checks. Deadline 2 s.
     ///
     /// # Errors

@@ -40,7 +40,8 @@ impl Packed {
 
 /// One less the cosine of two packed vectors.
 fn distance(product: CodeProduct, one: &[i8], two: &[i8]) -> f32 {
-    let (Some((one, one_tail)), Some((two, two_tail))) = (one.split_last_chunk::<TAIL>(), two.split_last_chunk::<TAIL>())
+    let (Some((one, one_tail)), Some((two, two_tail))) =
+        (one.split_last_chunk::<TAIL>(), two.split_last_chunk::<TAIL>())
     else {
         return 2.0;
     };
