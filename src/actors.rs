@@ -16,6 +16,7 @@ pub mod health;
 pub mod housekeeper;
 pub mod open;
 pub mod operations;
+mod original;
 pub mod publisher;
 pub mod rates;
 pub mod reloader;

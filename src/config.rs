@@ -62,6 +62,8 @@ sections! {
     faults: faults::FaultsConfig;
     /// The Redis server that daemons share. Not used while its URL is empty.
     redis: redis::RedisConfig;
+    /// Qdrant, for vectors that several daemons share.
+    qdrant: qdrant::QdrantConfig;
 }
 
 pub mod actors;
@@ -80,6 +82,7 @@ pub mod layers;
 pub mod log;
 pub mod logging;
 pub mod problem;
+pub mod qdrant;
 pub mod redis;
 pub mod reload;
 pub mod schema;

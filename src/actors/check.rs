@@ -9,7 +9,14 @@ use super::servers::Sockets;
 /// Tries every service the configuration names. Where a daemon runs already, its lock and ports are the ones in use.
 pub async fn services(config: &Config) -> Vec<Dependency> {
     let running = super::daemon::announced(&config.daemon.data_dir);
-    let mut found = vec![of("models", open::models(config).map(|(encoder, _)| encoder.info().model.to_string()))];
+    let models = open::models(config).map(|(encoder, _)| encoder.info().clone());
+    let encoder = models.as_ref().ok().cloned();
+    let mut found = vec![of("models", models.map(|info| info.model.to_string()))];
+    if let Some(encoder) = encoder
+        && let Some(answer) = open::try_vectors(config, &encoder).await
+    {
+        found.push(of("vectors", answer));
+    }
     if let Some(address) = running {
         found.push(of::<String>("daemon", Ok(format!("runs at http://{address}/ and holds the data directory"))));
         return found;

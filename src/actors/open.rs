@@ -11,9 +11,11 @@ use crate::config::Config;
 use crate::config::encoder::EncoderKind;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
+use crate::config::store::VectorsBackend;
 use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
+use crate::messages::analysis::EmbeddingInfo;
 use crate::messages::event::EventBus;
 use crate::models::compute::Compute;
 use crate::models::hashing::HashingEncoder;
@@ -21,6 +23,10 @@ use crate::models::minilm::MiniLm;
 use crate::models::sentiment::{self, LocalSentiment};
 use crate::models::{Encoder, ModelError, SentimentModel};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
+use crate::stores::lock::{ClusterLock, LocalLock};
+use crate::stores::qdrant::{QdrantIndex, QdrantOpenError};
+use crate::stores::redis::connection::Redis;
+use crate::stores::redis::lock::RedisLock;
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
@@ -88,6 +94,9 @@ pub enum OpenError {
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The vector database.
+    #[error(transparent)]
+    Qdrant(#[from] QdrantOpenError),
 }
 
 impl OpenError {
@@ -96,6 +105,7 @@ impl OpenError {
     pub fn is_setting(&self) -> bool {
         match self {
             Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => true,
+            Self::Qdrant(error) => !error.may_pass(),
             Self::Log(_) | Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
         }
     }
@@ -106,6 +116,7 @@ impl OpenError {
         match self {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
+            Self::Qdrant(error) => error.may_pass(),
             Self::DataDir { .. } | Self::Socket(_) => true,
             Self::LogFile(_) | Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => false,
         }
@@ -122,15 +133,16 @@ pub async fn open(
     reloader: Arc<Reloader>,
     log_level: LogLevel,
 ) -> Result<Services, OpenError> {
-    let lock = lock_data_dir(&config.daemon.data_dir)?;
+    let data_dir_lock = lock_data_dir(&config.daemon.data_dir)?;
     let sockets = Sockets::bind(config).map_err(OpenError::Socket)?;
     let (encoder, sentiment) = models(config)?;
     let (log, log_faults) = open_log(config)?;
     log.ensure_topics(&config.kafka.topics.all()).await?;
     let documents = open_documents(config)?;
     store_is_not_lost(config, &*log, &*documents).await?;
-    let vectors = open_vectors(config, &*encoder, &*documents).await?;
-    let recall = recall(config, &*documents).await?;
+    let vectors = open_vectors(config, &*encoder, &documents).await?;
+    let lock = cluster_lock(config)?;
+    let recall = recall(config, &*documents, &vectors).await?;
     let topics = &config.kafka.topics;
     Ok(Services {
         live,
@@ -138,6 +150,7 @@ pub async fn open(
         log_faults,
         documents,
         vectors,
+        lock,
         encoder,
         sentiment,
         recall,
@@ -153,7 +166,7 @@ pub async fn open(
         operations: Arc::default(),
         stopping: Arc::default(),
         sockets: Arc::new(sockets),
-        data_dir_lock: Arc::new(lock),
+        data_dir_lock: Arc::new(data_dir_lock),
     })
 }
 
@@ -233,16 +246,20 @@ async fn store_is_not_lost(config: &Config, log: &dyn Log, documents: &dyn Docum
 async fn open_vectors(
     config: &Config,
     encoder: &dyn Encoder,
-    documents: &dyn DocumentStore,
+    documents: &Arc<dyn DocumentStore>,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
     same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    if config.store.vectors.backend == VectorsBackend::Qdrant {
+        let index = QdrantIndex::open(&config.qdrant, encoder.info(), Arc::clone(documents)).await?;
+        return Ok(Arc::new(index));
+    }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     let stored = documents.counts().await?.stored;
     match opened {
-        Opened::MustRebuild(reason) => rebuild(&index, documents, &reason).await?,
+        Opened::MustRebuild(reason) => rebuild(&index, &**documents, &reason).await?,
         // a process killed between the verdict and its vector leaves a file that looks current
-        Opened::Current if index.len() as u64 != stored => rebuild(&index, documents, "vectors are missing").await?,
+        Opened::Current if index.len() as u64 != stored => rebuild(&index, &**documents, "vectors are missing").await?,
         Opened::Current => {}
     }
     Ok(Arc::new(PooledIndex::new(index)))
@@ -278,15 +295,36 @@ async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &
     Ok(())
 }
 
+/// The lock of the installation: Redis' where there is one, else this process is the installation.
+fn cluster_lock(config: &Config) -> Result<Arc<dyn ClusterLock>, OpenError> {
+    if config.redis.is_used() {
+        return Ok(Arc::new(RedisLock::new(Redis::open(&config.redis)?)));
+    }
+    if config.store.vectors.backend == VectorsBackend::Qdrant {
+        tracing::warn!(
+            "without [redis] only one daemon may use the qdrant collection: near copies are not told apart between several"
+        );
+    }
+    Ok(Arc::new(LocalLock::default()))
+}
+
 /// Refills the duplicate memory with what the window still holds.
-async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall, OpenError> {
+async fn recall(
+    config: &Config,
+    documents: &dyn DocumentStore,
+    vectors: &Arc<dyn VectorIndex>,
+) -> Result<Recall, OpenError> {
     let mut memory = DuplicateMemory::new(&config.dedup);
     let counts = documents.counts().await?;
     // windows count by the records' own time, so history counts too wherever the memory has room for all of it
     let fits = counts.stored + counts.duplicates <= config.dedup.capacity as u64;
     let since_ms = if fits { i64::MIN } else { Utc::now().timestamp_millis().saturating_sub(config.dedup.window_ms()) };
     documents.remember(since_ms, Box::new(|document| memory.remember(&document))).await?;
-    Ok(Recall { memory: Arc::new(Mutex::new(memory)), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+    Ok(Recall {
+        memory: Arc::new(Mutex::new(memory)),
+        pending: Arc::new(Mutex::new(PendingVectors::default())),
+        vectors: Arc::clone(vectors),
+    })
 }
 
 /// Opens the log and asks it, for checks.
@@ -305,6 +343,17 @@ pub async fn try_log(config: &Config) -> Result<(), OpenError> {
 pub async fn try_store(config: &Config) -> Result<(), OpenError> {
     let _lock = lock_data_dir(&config.daemon.data_dir)?;
     Ok(open_documents(config)?.check().await?)
+}
+
+/// Asks the vector database, where one is configured, for checks; what it says.
+///
+/// # Errors
+/// Why it can't be used.
+pub async fn try_vectors(config: &Config, encoder: &EmbeddingInfo) -> Option<Result<String, OpenError>> {
+    match config.store.vectors.backend {
+        VectorsBackend::Embedded => None,
+        VectorsBackend::Qdrant => Some(QdrantIndex::probe(&config.qdrant, encoder).await.map_err(OpenError::from)),
+    }
 }
 
 fn open_documents(config: &Config) -> Result<Arc<dyn DocumentStore>, OpenError> {

@@ -23,7 +23,7 @@ use qdrant_client::qdrant::{
     UpsertPoints,
 };
 
-use self::connection::Connection;
+use self::connection::{CallError, Connection};
 use self::keeper::Keeper;
 use self::points::{State, Statement};
 use super::documents::{DocumentStore, StoreError};
@@ -115,7 +115,7 @@ impl QdrantIndex {
     /// Why it can't be used.
     pub async fn probe(config: &QdrantConfig, embedding: &EmbeddingInfo) -> Result<String, QdrantOpenError> {
         let connection = Connection::new(config)?;
-        let version = connection.version().await?;
+        let version = connection.version().await.map_err(StoreError::from)?;
         let found = collection::verify(&connection, config, embedding).await?;
         let about = if found { "fits" } else { "will be created" };
         Ok(format!("qdrant {version} answers, collection {} {about}", config.collection))
@@ -154,15 +154,13 @@ impl Shared {
     }
 
     /// A collection that is gone is made again and filled by the keeper.
-    fn noticed<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(StoreError::Unavailable(reason)) = &result
-            && reason.contains(connection::COLLECTION_GONE)
-        {
+    fn noticed<T>(&self, result: Result<T, CallError>) -> Result<T, StoreError> {
+        if let Err(CallError::Gone(reason)) = &result {
             reason.clone_into(&mut self.reason.lock());
             self.ready.store(false, Ordering::Release);
             self.wake.notify_one();
         }
-        result
+        Ok(result?)
     }
 
     /// The vector with length 1, or why it can't be used.
@@ -234,7 +232,10 @@ impl Shared {
                 let request = request.clone();
                 async move { client.query_batch(request).await }.boxed()
             });
-            let answer = self.noticed(answer.await)?;
+            let answer = self.noticed(answer.await).map_err(|error| match error {
+                StoreError::Refused(reason) => StoreError::InvalidQuery(reason),
+                other => other,
+            })?;
             if answer.result.len() != part.len() {
                 return Err(StoreError::Unavailable("qdrant answered another number of queries".to_owned()));
             }
@@ -348,7 +349,10 @@ impl VectorIndex for QdrantIndex {
             let counted = tokio::time::timeout(connection::CHECK_TIMEOUT, self.shared.count_stored()).await;
             let count = counted.unwrap_or_else(|_| {
                 let seconds = connection::CHECK_TIMEOUT.as_secs();
-                Err(StoreError::Unavailable(format!("qdrant at {} did not answer in {seconds} s", self.shared.config.url)))
+                Err(StoreError::Unavailable(format!(
+                    "qdrant at {} did not answer in {seconds} s",
+                    self.shared.config.url
+                )))
             })?;
             Ok(format!("{count} vectors in qdrant collection {}", self.shared.config.collection))
         }

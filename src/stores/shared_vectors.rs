@@ -5,6 +5,7 @@
 //! document's vector is settled, or is withdrawn when the document won't be stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -49,6 +50,15 @@ pub struct SettledVector {
     pub entry: Option<VectorEntry>,
 }
 
+/// How long things last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimLimits {
+    /// Lease of the lock, and how long to wait for it.
+    pub lease: Duration,
+    /// Age from which a claim without a verdict counts as abandoned.
+    pub max_age: Duration,
+}
+
 /// A vector index with claims.
 pub trait SharedVectors: Send + Sync {
     /// For each query, in order, its nearest of at least `floor`, best first: stored vectors and claims of documents on
@@ -75,6 +85,6 @@ pub trait SharedVectors: Send + Sync {
     /// vector was settled, the claim becomes the vector. Entries need no vector.
     fn settle_again(&self, stored: Vec<SettledVector>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Age from which a claim without a verdict counts as abandoned, milliseconds.
-    fn claim_max_age_ms(&self) -> i64;
+    /// How long claims and the lock they are made under last.
+    fn limits(&self) -> ClaimLimits;
 }
