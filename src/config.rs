@@ -71,6 +71,8 @@ sections! {
     postgres: postgres::PostgresConfig;
     /// Answers kept for a while.
     cache: cache::CacheConfig;
+    /// Qdrant, for vectors that several daemons share.
+    qdrant: qdrant::QdrantConfig;
 }
 
 pub mod actors;
@@ -93,6 +95,7 @@ pub mod logging;
 pub mod node;
 pub mod postgres;
 pub mod problem;
+pub mod qdrant;
 pub mod redis;
 pub mod reload;
 pub mod schema;

@@ -10,7 +10,15 @@ use super::servers::Sockets;
 pub async fn services(config: &Config) -> Vec<Dependency> {
     let running = super::daemon::announced(&config.daemon.data_dir);
     let mut found = if config.node.is_worker() {
-        vec![of("models", open::models(config).map(|models| models.encoder.info().model.to_string()))]
+        let models = open::models(config).map(|models| models.encoder.info().clone());
+        let encoder = models.as_ref().ok().cloned();
+        let mut found = vec![of("models", models.map(|info| info.model.to_string()))];
+        if let Some(encoder) = encoder
+            && let Some(answer) = open::try_vectors(config, &encoder).await
+        {
+            found.push(of("vectors", answer));
+        }
+        found
     } else {
         workers(config).await
     };

@@ -1,5 +1,7 @@
 //! The near-duplicate check by meaning: cosine against the vector index and the vectors on their way to it.
 
+mod cluster;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,11 +9,12 @@ use crate::config::dedup::DedupConfig;
 use crate::messages::pipeline::{DuplicateOf, DuplicateRule, Embedded, Judged, Sighting};
 use crate::messages::record::Record;
 use crate::stores::documents::StoreError;
+use crate::stores::lock::ClusterLock;
 use crate::stores::vectors::{Neighbor, VectorFilter, VectorIndex, VectorQuery};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::telemetry::metrics;
 
-use super::shared::{Recall, nearer};
+use super::shared::{PendingVectors, Recall, nearer};
 use super::timing::stamp;
 
 /// Judges documents in order, so that of two near copies in flight exactly one is stored. The lookups of a batch in the
@@ -21,6 +24,8 @@ pub struct Deduplicator {
     pub config: Arc<arc_swap::ArcSwap<DedupConfig>>,
     /// The index of stored documents.
     pub vectors: Arc<dyn VectorIndex>,
+    /// Keeps other daemons from checking at the same time, where they share the index.
+    pub lock: Arc<dyn ClusterLock>,
     /// Outlives restarts.
     pub recall: Recall,
     /// Downstream.
@@ -35,31 +40,30 @@ impl Actor for Deduplicator {
 
     async fn handle(&mut self, batch: Vec<Embedded>, ctx: &Context<Embedded>) -> Result<(), Fault> {
         let config = self.config.load_full();
-        // what is on its way is copied before the index is asked: what reaches the index meanwhile is found in either
-        let mut pending = self.recall.pending.lock().clone();
-        let mut indexed = self.indexed(&batch, &config).await?.into_iter();
-        for message in batch {
+        let copied = match self.vectors.shared() {
+            Some(shared) => ctx.protect(cluster::check(shared, &*self.lock, &config, &batch)).await?,
+            None => {
+                // what is on its way is copied before the index is asked: what reaches the index meanwhile is found in
+                // either
+                let pending = self.recall.pending.lock().clone();
+                let indexed = self.indexed(&batch, &config).await?;
+                decide(&batch, &config, pending, indexed)
+            }
+        };
+        for (message, copied) in batch.into_iter().zip(copied) {
             let Embedded { delivery, document, sighting, encoded, mut timings } = message;
             let record = delivery.record();
-            let sighting = match (sighting, &encoded) {
-                (Sighting::Fresh, Some(encoded)) => {
-                    let (id, vector) = (&document.id, &encoded.vector);
-                    let span = span(record.timestamp_ms, config.window_ms());
-                    let within = pending.nearest(vector, span, id).filter(|_| config.cosine);
-                    let before = indexed.next().into_iter().flatten().filter(|found| !pending.knows(&found.id));
-                    let nearest = before.chain(within).reduce(nearer);
-                    self.judge(id, record, nearest.filter(|found| found.similarity >= config.cosine_threshold))
-                }
-                (Sighting::Copy(mut copy), _) => {
+            let sighting = match sighting {
+                Sighting::Fresh => self.judge(&document.id, record, copied),
+                Sighting::Copy(mut copy) => {
                     // the copied document may have been judged a duplicate itself since it was fingerprinted
                     copy.of = self.recall.claims.root(&copy.of);
                     Sighting::Copy(copy)
                 }
-                (other, _) => other,
+                Sighting::Same => Sighting::Same,
             };
-            let vector = encoded.as_ref().map(|encoded| &encoded.vector).filter(|_| sighting == Sighting::Fresh);
-            if sighting != Sighting::Same {
-                pending.insert(&document.id, vector, record);
+            if sighting != Sighting::Same && self.vectors.shared().is_none() {
+                let vector = encoded.as_ref().map(|encoded| &encoded.vector).filter(|_| sighting == Sighting::Fresh);
                 self.recall.pending.lock().insert(&document.id, vector, record);
             }
             stamp(&mut timings, "dedup", &delivery);
@@ -71,23 +75,59 @@ impl Actor for Deduplicator {
     }
 }
 
+/// The vector of a message that is to be checked.
+fn vector_of(message: &Embedded) -> Option<&Arc<[f32]>> {
+    let encoded = message.encoded.as_ref().filter(|_| message.sighting == Sighting::Fresh)?;
+    Some(&encoded.vector)
+}
+
+/// For each message with a vector, in order, what is asked of the index: its neighbours within the window.
+fn queries(batch: &[Embedded], config: &DedupConfig) -> Vec<VectorQuery> {
+    let checked = batch.iter().filter_map(|message| Some((message, vector_of(message)?)));
+    let query = |(message, vector): (&Embedded, &Arc<[f32]>)| {
+        let (since_ms, until_ms) = span(message.delivery.record().timestamp_ms, config.window_ms());
+        let filter = VectorFilter {
+            since_ms: Some(since_ms),
+            until_ms: Some(until_ms),
+            except: Some(Arc::clone(&message.document.id)),
+            ..VectorFilter::default()
+        };
+        VectorQuery { vector: Arc::clone(vector), k: NEIGHBORS, filter }
+    };
+    checked.map(query).collect()
+}
+
+/// For each message, the earlier document it copies, if any: decided in order, so that what the batch itself adds counts.
+/// `indexed` has the neighbours of each message with a vector.
+fn decide(
+    batch: &[Embedded],
+    config: &DedupConfig,
+    mut pending: PendingVectors,
+    indexed: Vec<Vec<Neighbor>>,
+) -> Vec<Option<Neighbor>> {
+    let mut indexed = indexed.into_iter();
+    let decide = |message: &Embedded| {
+        let record = message.delivery.record();
+        let id = &message.document.id;
+        let vector = vector_of(message);
+        let copied = vector.and_then(|vector| {
+            let within = pending.nearest(vector, span(record.timestamp_ms, config.window_ms()), id);
+            let before = indexed.next().into_iter().flatten().filter(|found| !pending.knows(&found.id));
+            let nearest = before.chain(within).reduce(nearer);
+            nearest.filter(|found| config.cosine && found.similarity >= config.cosine_threshold)
+        });
+        if message.sighting != Sighting::Same {
+            pending.insert(id, vector.filter(|_| copied.is_none()), record);
+        }
+        copied
+    };
+    batch.iter().map(decide).collect()
+}
+
 impl Deduplicator {
-    /// For each fresh document of the batch, in order, its nearest neighbours in the index.
+    /// For each message with a vector, in order, its nearest neighbours in the index.
     async fn indexed(&self, batch: &[Embedded], config: &DedupConfig) -> Result<Vec<Vec<Neighbor>>, Fault> {
-        let fresh = batch.iter().filter(|message| message.sighting == Sighting::Fresh);
-        let queries: Vec<VectorQuery> = fresh
-            .filter_map(|message| {
-                let (since_ms, until_ms) = span(message.delivery.record().timestamp_ms, config.window_ms());
-                let filter = VectorFilter {
-                    since_ms: Some(since_ms),
-                    until_ms: Some(until_ms),
-                    except: Some(Arc::clone(&message.document.id)),
-                    ..VectorFilter::default()
-                };
-                let vector = Arc::clone(&message.encoded.as_ref()?.vector);
-                Some(VectorQuery { vector, k: NEIGHBORS, filter })
-            })
-            .collect();
+        let queries = queries(batch, config);
         if queries.is_empty() || !config.cosine {
             return Ok(vec![Vec::new(); queries.len()]);
         }

@@ -16,11 +16,12 @@ use crate::config::jobs::JobsBackend;
 use crate::config::kafka::KafkaConfig;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
-use crate::config::store::StoreBackend;
+use crate::config::store::{StoreBackend, VectorsBackend};
 use crate::jobs::{Jobs, Registry};
 use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
+use crate::messages::analysis::EmbeddingInfo;
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, ModelError, Models};
 use crate::stores::cache::memory::MemoryCache;
@@ -28,11 +29,14 @@ use crate::stores::cache::{Cache, CacheBackend};
 use crate::stores::claims::{Claims, LocalClaims};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
 use crate::stores::jobs::{Clock, JobError, JobQueue};
+use crate::stores::lock::{ClusterLock, LocalLock};
 use crate::stores::postgres::{self, PostgresStore};
+use crate::stores::qdrant::{QdrantIndex, QdrantOpenError};
 use crate::stores::redis::Redis;
 use crate::stores::redis::cache::RedisCache;
 use crate::stores::redis::claims::SharedClaims;
 use crate::stores::redis::jobs::RedisJobs;
+use crate::stores::redis::lock::RedisLock;
 use crate::stores::sqlite::SqliteStore;
 use crate::stores::sqlite::jobs::SqliteJobs;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
@@ -115,6 +119,9 @@ pub enum OpenError {
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The vector database.
+    #[error(transparent)]
+    Qdrant(#[from] QdrantOpenError),
 }
 
 impl OpenError {
@@ -128,6 +135,7 @@ impl OpenError {
             | Self::WithoutRedis(_)
             | Self::Postgres(postgres::OpenError::Setting(_)) => true,
             Self::Jobs(error) => matches!(error, JobError::InvalidQuery(_)),
+            Self::Qdrant(error) => !error.may_pass(),
             // refused credentials, more replicas than brokers, a topic that may not be created
             Self::Log(error) => !error.is_retriable(),
             Self::Postgres(postgres::OpenError::Unavailable(_))
@@ -146,6 +154,7 @@ impl OpenError {
             Self::Store(error) => error.is_retriable(),
             Self::Postgres(error) => error.may_pass(),
             Self::Jobs(error) => matches!(error, JobError::Unavailable(_)),
+            Self::Qdrant(error) => error.may_pass(),
             Self::DataDir { .. } | Self::Socket(_) => true,
             Self::LogFile(_)
             | Self::Model(_)
@@ -166,7 +175,7 @@ pub async fn open(
     reloader: Arc<Reloader>,
     log_level: LogLevel,
 ) -> Result<Services, OpenError> {
-    let lock = lock_data_dir(&config.daemon.data_dir)?;
+    let data_dir_lock = lock_data_dir(&config.daemon.data_dir)?;
     let sockets = Sockets::bind(config).map_err(OpenError::Socket)?;
     let Models { encoder, sentiment } = models(config)?;
     let (log, log_faults) = open_log(config)?;
@@ -183,9 +192,10 @@ pub async fn open(
         }
     };
     store_is_not_lost(config, &*log, &*documents).await?;
-    let vectors = open_vectors(config, &*encoder, &*documents).await?;
+    let vectors = open_vectors(config, &*encoder, &documents).await?;
     let redis = open_redis(config)?;
-    let recall = recall(config, &*documents, redis.as_ref()).await?;
+    let lock = cluster_lock(config, redis.as_ref());
+    let recall = recall(config, &*documents, &vectors, redis.as_ref()).await?;
     let registry = kinds(config, &documents, &vectors);
     let queue = open_jobs(config, redis.as_ref()).await?;
     let jobs = Jobs::new(queue, registry, config.jobs.clone(), Arc::clone(&events));
@@ -198,6 +208,7 @@ pub async fn open(
         log_faults,
         documents,
         vectors,
+        lock,
         encoder,
         sentiment,
         recall,
@@ -216,7 +227,7 @@ pub async fn open(
         operations: Arc::default(),
         stopping: Arc::default(),
         sockets: Arc::new(sockets),
-        data_dir_lock: Arc::new(lock),
+        data_dir_lock: Arc::new(data_dir_lock),
     })
 }
 
@@ -321,8 +332,12 @@ async fn store_is_not_lost(config: &Config, log: &dyn Log, documents: &dyn Docum
 async fn open_vectors(
     config: &Config,
     encoder: &dyn Encoder,
-    documents: &dyn DocumentStore,
+    documents: &Arc<dyn DocumentStore>,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
+    if config.store.vectors.backend == VectorsBackend::Qdrant && encoder.makes_vectors() {
+        let index = QdrantIndex::open(&config.qdrant, encoder.info(), Arc::clone(documents)).await?;
+        return Ok(Arc::new(index));
+    }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     if !config.node.is_worker() || !encoder.makes_vectors() {
         // nothing is compared or searched here: it stays empty
@@ -333,9 +348,9 @@ async fn open_vectors(
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     let stored = documents.counts().await?.stored;
     match opened {
-        Opened::MustRebuild(reason) => rebuild(&index, documents, &reason).await?,
+        Opened::MustRebuild(reason) => rebuild(&index, &**documents, &reason).await?,
         // a process killed between the verdict and its vector leaves a file that looks current
-        Opened::Current if index.len() as u64 != stored => rebuild(&index, documents, "vectors are missing").await?,
+        Opened::Current if index.len() as u64 != stored => rebuild(&index, &**documents, "vectors are missing").await?,
         Opened::Current => {}
     }
     Ok(Arc::new(PooledIndex::new(index)))
@@ -371,14 +386,33 @@ async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &
     Ok(())
 }
 
+/// The lock of the installation: Redis' where there is one, else this process is the installation.
+fn cluster_lock(config: &Config, redis: Option<&Redis>) -> Arc<dyn ClusterLock> {
+    if let Some(redis) = redis {
+        return Arc::new(RedisLock::new(redis.clone()));
+    }
+    if config.store.vectors.backend == VectorsBackend::Qdrant {
+        tracing::warn!(
+            "without [redis] only one daemon may use the qdrant collection: near copies are not told apart between several"
+        );
+    }
+    Arc::new(LocalLock::default())
+}
+
 /// Refills the duplicate memory with what the window still holds.
-async fn recall(config: &Config, documents: &dyn DocumentStore, redis: Option<&Redis>) -> Result<Recall, OpenError> {
+async fn recall(
+    config: &Config,
+    documents: &dyn DocumentStore,
+    vectors: &Arc<dyn VectorIndex>,
+    redis: Option<&Redis>,
+) -> Result<Recall, OpenError> {
     let mut memory = DuplicateMemory::new(&config.dedup);
     if !config.node.is_worker() {
         return Ok(Recall {
             claims: Arc::new(LocalClaims::new(memory)),
             waiting: Arc::default(),
             pending: Arc::new(Mutex::new(PendingVectors::default())),
+            vectors: Arc::clone(vectors),
         });
     }
     let counts = documents.counts().await?;
@@ -390,7 +424,12 @@ async fn recall(config: &Config, documents: &dyn DocumentStore, redis: Option<&R
         Some(redis) if shares_claims(config) => Arc::new(SharedClaims::new(redis, memory, &config.dedup)),
         _ => Arc::new(LocalClaims::new(memory)),
     };
-    Ok(Recall { claims, waiting: Arc::default(), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+    Ok(Recall {
+        claims,
+        waiting: Arc::default(),
+        pending: Arc::new(Mutex::new(PendingVectors::default())),
+        vectors: Arc::clone(vectors),
+    })
 }
 
 /// The cache the configuration asks for.
@@ -499,4 +538,15 @@ pub async fn try_jobs(config: &Config) -> Result<(), OpenError> {
 fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {
     let path = config.daemon.data_dir.join(&config.store.sqlite_path);
     Ok(SqliteStore::open(&path, &config.store)?)
+}
+
+/// Asks the vector database, where one is configured, for checks; what it says.
+///
+/// # Errors
+/// Why it can't be used.
+pub async fn try_vectors(config: &Config, encoder: &EmbeddingInfo) -> Option<Result<String, OpenError>> {
+    match config.store.vectors.backend {
+        VectorsBackend::Embedded => None,
+        VectorsBackend::Qdrant => Some(QdrantIndex::probe(&config.qdrant, encoder).await.map_err(OpenError::from)),
+    }
 }

@@ -18,6 +18,7 @@ use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
 use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
+use crate::stores::lock::ClusterLock;
 use crate::stores::redis::Redis;
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::Tree;
@@ -75,6 +76,8 @@ pub struct Services {
     pub documents: Arc<dyn DocumentStore>,
     /// The vector index.
     pub vectors: Arc<dyn VectorIndex>,
+    /// For sections that only one daemon of the installation may be in.
+    pub lock: Arc<dyn ClusterLock>,
     /// The encoder.
     pub encoder: Arc<dyn Encoder>,
     /// The sentiment model.

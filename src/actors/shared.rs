@@ -1,6 +1,7 @@
 //! What outlives a restart of the actors that use it: the duplicate memory and the vectors on their way to the index.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -12,7 +13,7 @@ use crate::supervisors::{Death, Mailbox};
 
 use super::originals::Waiting;
 use crate::stores::claims::Claims;
-use crate::stores::vectors::Neighbor;
+use crate::stores::vectors::{Neighbor, VectorIndex};
 
 /// Handle on the duplicate memory and the pending vectors. Cheap to clone.
 #[derive(Clone)]
@@ -23,13 +24,31 @@ pub struct Recall {
     pub waiting: Arc<Waiting>,
     /// Vectors that passed the near-duplicate check and are not in the index yet.
     pub pending: Arc<Mutex<PendingVectors>>,
+    /// The index; where several daemons share it, it has what is pending as claims.
+    pub vectors: Arc<dyn VectorIndex>,
 }
+
+/// How long the withdrawal of a claim may take; what is not withdrawn then is found dead when a copy names it.
+const WITHDRAWAL: Duration = Duration::from_secs(2);
 
 impl Recall {
     /// Forgets the document this record brought, which won't be stored, so that nothing becomes a duplicate of it.
     pub fn forget(&self, id: &Arc<str>, origin: &Position) {
         self.claims.forget(id, origin);
         self.pending.lock().remove(id, origin);
+    }
+
+    /// As [`Recall::forget`], told to the other daemons too.
+    pub async fn withdraw(&self, id: &Arc<str>, origin: &Position) {
+        self.forget(id, origin);
+        let Some(shared) = self.vectors.shared() else { return };
+        let withdrawn = tokio::time::timeout(WITHDRAWAL, shared.withdraw(vec![(Arc::clone(id), origin.clone())])).await;
+        let failed = match withdrawn {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the vector index did not answer".to_owned(),
+        };
+        tracing::warn!(error = failed, document = %id, "claim can't be withdrawn, it ends when a copy names it");
     }
 }
 
@@ -149,7 +168,7 @@ impl Carries for super::sql_writer::Verdict {
 ///
 /// If they are closed the delivery is dropped, and with it goes back to its source.
 pub async fn bury(message: impl Carries, death: Death, recall: Recall, dead_letters: Mailbox<DeadLetter>) {
-    recall.forget(&message.document().id, message.delivery().position());
+    recall.withdraw(&message.document().id, message.delivery().position()).await;
     let letter = DeadLetter {
         delivery: message.delivery().clone(),
         document_id: Some(Arc::clone(&message.document().id)),

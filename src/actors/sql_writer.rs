@@ -16,6 +16,7 @@ use crate::text::entities::symbols;
 use crate::text::fingerprint::content_hash;
 
 use super::deduplicator::store_fault;
+use super::original::{self, Original};
 use super::originals::{Decision, until_settled};
 use super::shared::Recall;
 use super::timing::stamp;
@@ -158,7 +159,7 @@ impl SqlWriter {
                         Some(Arc::new(Analysis { duplicate_of: Some(root), ..(*analysis).clone() }))
                     }
                     Some((_, WriteOutcome::AlreadyDead)) => {
-                        self.already_dead(&judged);
+                        self.already_dead(&judged).await;
                         ctx.done(1);
                         continue;
                     }
@@ -181,9 +182,9 @@ impl SqlWriter {
     }
 
     /// The record was dead-lettered before, by a process that ended before it could commit: that verdict stands.
-    fn already_dead(&self, judged: &Judged) {
+    async fn already_dead(&self, judged: &Judged) {
         self.recall.waiting.ended(judged.delivery.position());
-        self.recall.forget(&judged.document.id, judged.delivery.position());
+        self.recall.withdraw(&judged.document.id, judged.delivery.position()).await;
         judged.delivery.complete();
     }
 
@@ -209,25 +210,36 @@ impl SqlWriter {
     }
 
     /// The document it copies ended in the dead letters after this one was judged: forget both and let the record go
-    /// back to its source, which delivers it again as if it were the first.
+    /// back to its source, which delivers it again as if it were the first. Where daemons share the index the original
+    /// may be on its way in another one: then nothing is forgotten of it, and the record goes back after a moment.
     async fn reconsider(&self, judged: Judged) {
-        match &judged.sighting {
-            Sighting::Copy(copy) => {
-                self.recall.claims.expel(&copy.of);
-                if let Err(error) = self.vectors.remove(vec![Arc::clone(&copy.of)]).await {
-                    tracing::warn!(%error, document = %copy.of, "vector of a missing document stays in the index");
+        let on_its_way = match &judged.sighting {
+            Sighting::Copy(copy) => match original::lookup(&*self.vectors, &*self.documents, &copy.of).await {
+                Original::Gone => {
+                    self.recall.claims.expel(&copy.of);
+                    if let Err(error) = self.vectors.remove(vec![Arc::clone(&copy.of)]).await {
+                        tracing::warn!(%error, document = %copy.of, "vector of a missing document stays in the index");
+                    }
+                    false
                 }
+                Original::OnItsWay => true,
+            },
+            Sighting::Same => {
+                self.recall.claims.expel(&judged.document.id);
+                false
             }
-            Sighting::Same => self.recall.claims.expel(&judged.document.id),
-            Sighting::Fresh => {}
-        }
-        self.recall.forget(&judged.document.id, judged.delivery.position());
+            Sighting::Fresh => false,
+        };
+        self.recall.withdraw(&judged.document.id, judged.delivery.position()).await;
         tracing::info!(
             document_id = %judged.document.id,
             correlation_id = %judged.delivery.correlation_id(),
-            "original is gone, document is judged again"
+            on_its_way,
+            "original is not stored, document is judged again"
         );
-        drop(judged);
+        if on_its_way {
+            original::return_later(judged);
+        }
     }
 }
 

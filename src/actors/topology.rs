@@ -179,6 +179,7 @@ impl Declaration<'_> {
                 |services, to| Deduplicator {
                     config: Arc::clone(&services.live.dedup),
                     vectors: Arc::clone(&services.vectors),
+                    lock: Arc::clone(&services.lock),
                     recall: services.recall.clone(),
                     sentiment_analyzer: to.sentiment_analyzer.clone(),
                 },

@@ -40,10 +40,24 @@ pub struct StoreConfig {
     pub vectors: VectorsConfig,
 }
 
+/// Where vectors are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VectorsBackend {
+    /// In this process, with a file that makes starts quick. For one daemon.
+    #[default]
+    Embedded,
+    /// In Qdrant, see `[qdrant]`; for several daemons, which then need `[redis]` too.
+    Qdrant,
+}
+
 /// The vector index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VectorsConfig {
+    /// `embedded` (default) or `qdrant`: an index in this process, or one that several daemons share. The other settings
+    /// of this table are the embedded one's.
+    pub backend: VectorsBackend,
     /// The index file; a relative path counts from the data directory. Losing it costs a rebuild from `SQLite`, no data.
     pub path: PathBuf,
     /// From this many vectors on an approximate graph index (HNSW) finds the candidates; below, every vector is looked
@@ -75,6 +89,7 @@ impl Default for StoreConfig {
 impl Default for VectorsConfig {
     fn default() -> Self {
         Self {
+            backend: VectorsBackend::Embedded,
             path: "vectors.index".into(),
             graph_from: 50_000,
             connectivity: 16,

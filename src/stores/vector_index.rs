@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use self::builder::Shared;
-use self::scan::{Best, dot};
+use self::scan::{Best, Query, dot};
 use self::slots::Slots;
 use super::documents::{RememberedDocument, StoreError};
 use super::vectors::{Neighbor, VectorEntry, VectorFilter};
@@ -210,7 +210,7 @@ impl EmbeddedIndex {
         let graph = self.shared.graph.read().clone().filter(|_| slots.pending.len() * 2 <= slots.len());
         if let Some(graph) = graph {
             let wanted = |key| slots.live(key).is_some_and(|slot| slots.passes(slot, filter));
-            if let Ok(keys) = graph.search(query, k, wanted) {
+            if let Ok(keys) = graph.search(&Query::new(query).packed(), k, wanted) {
                 let waiting = slots.pending.iter().filter(|&&key| {
                     slots.live(key).and_then(|slot| slots.meta(slot)).is_some_and(|meta| !meta.in_graph)
                 });

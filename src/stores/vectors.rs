@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::documents::{RememberedDocument, StoreError};
+use super::shared_vectors::SharedVectors;
 
 /// One vector to keep.
 #[derive(Debug, Clone)]
@@ -142,5 +143,10 @@ pub trait VectorIndex: Send + Sync {
     /// If the file can't be written.
     fn save(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// The index again with its claims, if several daemons share it.
+    fn shared(&self) -> Option<&dyn SharedVectors> {
+        None
     }
 }

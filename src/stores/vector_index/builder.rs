@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::graph::{Graph, GraphError};
+use super::graph::{Graph, GraphError, Packed};
 use super::slots::Slots;
 use crate::config::store::VectorsConfig;
 
@@ -108,13 +108,13 @@ impl Shared {
     fn step(&self) -> Result<(), GraphError> {
         let _building = self.building.lock();
         let graph = self.usable_graph()?;
-        let batch: Vec<(u64, Vec<f32>)> = {
+        let batch: Vec<(u64, Packed)> = {
             let slots = self.slots.read();
             let live = slots.pending.iter().filter_map(|&key| Some((key, slots.live(key)?)));
-            live.take(STEP).map(|(key, slot)| (key, slots.values(slot).to_vec())).collect()
+            live.take(STEP).map(|(key, slot)| (key, Packed::new(slots.codes(slot)))).collect()
         };
-        for (key, values) in &batch {
-            graph.add(*key, values)?;
+        for (key, packed) in &batch {
+            graph.add(*key, packed)?;
         }
         let mut slots = self.slots.write();
         for (key, _) in &batch {

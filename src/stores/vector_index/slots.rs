@@ -100,6 +100,12 @@ impl Slots {
         &self.values[block][row * self.dimension..(row + 1) * self.dimension]
     }
 
+    /// The codes of a slot.
+    pub(super) fn codes(&self, slot: u32) -> &[i8] {
+        let (block, row) = (slot as usize / BLOCK_ROWS, slot as usize % BLOCK_ROWS);
+        &self.codes[block][row * self.dimension..(row + 1) * self.dimension]
+    }
+
     /// The key of what a slot holds now.
     pub(super) fn key(&self, slot: u32) -> Key {
         u64::from(self.generations[slot as usize]) << 32 | u64::from(slot)
