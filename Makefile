@@ -21,14 +21,16 @@ run: setup model ## build and run the daemon with the sample feed; Ctrl-C drains
 	@cargo build --release --locked --bin tidemill
 	@exec "$(CARGO_TARGET_DIR)/release/tidemill" run -c config/default.toml --sample
 
-test: setup model ## all tests
+test: setup model ## all tests, after getting the services that they start
+	@deploy/testenv/setup.sh
 	@echo "make test: building and running all tests in $(CARGO_TARGET_DIR) (minutes the first time)"
 	@cargo test --locked
 
-lint: setup ## formatting, clippy, licences and sources of dependencies
+lint: setup ## formatting, clippy, licences and sources of dependencies, what is deployed
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings
 	@deploy/deny.sh
+	@deploy/lint.sh
 
 docs: setup ## generate the pages and the default file that come from the code
 	@cargo build --locked --bin tidemill

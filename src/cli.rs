@@ -10,7 +10,9 @@ pub mod embed;
 pub mod exit;
 pub mod explain;
 pub mod explain_error;
+pub mod health;
 pub mod input;
+pub mod jobs;
 pub mod local;
 pub mod options;
 pub mod output;
@@ -58,9 +60,14 @@ enum Command {
     Search(search::Search),
     /// Print a document's whole way: origin, stages with timings, verdict.
     Explain(explain::Explain),
+    /// Ask the running daemon whether it takes work.
+    Health(health::Health),
     /// List, show, replay and purge dead letters.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// List, show, submit, cancel and replay jobs.
+    #[command(subcommand)]
+    Jobs(jobs::Jobs),
     /// Print the embedding of a text.
     Embed(embed::Embed),
     /// Print sentiment, category and entities of a text; nothing is stored.
@@ -82,6 +89,7 @@ enum Command {
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    crate::tls::install_provider();
     let result = dispatch(cli);
     match result {
         Ok(exit) => exit.into(),
@@ -104,7 +112,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Replay(command) => command.execute(&config),
         Command::Search(command) => command.execute(&config),
         Command::Explain(command) => command.execute(&config),
+        Command::Health(command) => command.execute(&config),
         Command::Dlq(command) => command.execute(&config),
+        Command::Jobs(command) => command.execute(&config),
         Command::Embed(command) => command.execute(&config),
         Command::Analyze(command) => command.execute(&config),
         Command::Train(command) => train::run(&command).map(|()| Exit::Done),

@@ -26,6 +26,7 @@ macro_rules! sections {
             /// Notes every setting that is out of range.
             pub fn validate(&self, problems: &mut Problems) {
                 $(problems.section(stringify!($name), |problems| self.$name.validate(problems));)*
+                node::validate_together(self, problems);
             }
         }
     };
@@ -54,19 +55,28 @@ sections! {
     sentiment: sentiment::SentimentConfig;
     /// Where documents and vectors are kept.
     store: store::StoreConfig;
+    /// The job queue and its workers.
+    jobs: jobs::JobsConfig;
     /// How actors are restarted.
     supervision: supervision::SupervisionConfig;
     /// Mailboxes and batches, one table per actor.
     actors: actors::ActorsConfig;
     /// Fault injection for tests and demonstrations. Never turn it on in production.
     faults: faults::FaultsConfig;
+    /// What this daemon does of the work that several daemons share.
+    node: node::NodeConfig;
     /// The Redis server that daemons share. Not used while its URL is empty.
     redis: redis::RedisConfig;
     /// Qdrant, for vectors that several daemons share.
     qdrant: qdrant::QdrantConfig;
+    /// How to reach PostgreSQL, for `store.backend = "postgres"`.
+    postgres: postgres::PostgresConfig;
+    /// Answers kept for a while.
+    cache: cache::CacheConfig;
 }
 
 pub mod actors;
+pub mod cache;
 pub mod daemon;
 pub mod dedup;
 pub mod docs;
@@ -76,11 +86,14 @@ pub mod endpoint;
 pub mod error;
 pub mod faults;
 pub mod http;
+pub mod jobs;
 pub mod kafka;
 pub mod kafka_listener;
 pub mod layers;
 pub mod log;
 pub mod logging;
+pub mod node;
+pub mod postgres;
 pub mod problem;
 pub mod qdrant;
 pub mod redis;

@@ -6,5 +6,6 @@ pub mod embedded;
 pub mod ledger;
 pub mod listener;
 pub mod log;
+pub mod outbox;
 pub mod partitioner;
 pub mod source;

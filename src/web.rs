@@ -7,9 +7,11 @@
 mod api;
 mod app;
 mod body;
+mod cached;
 mod compute;
 mod envelope;
 mod error;
+mod forward;
 mod guard;
 mod items;
 mod media;
@@ -19,6 +21,7 @@ mod patience;
 mod routes;
 mod server;
 pub mod state;
+mod workers;
 
 use std::sync::Arc;
 

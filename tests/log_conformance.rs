@@ -1,5 +1,5 @@
 //! What every log promises, run against each backend; then what only the embedded one promises.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -17,6 +17,13 @@ use tidemill::kafka::client::KafkaLog;
 use tidemill::kafka::embedded::{EmbeddedLog, OpenError};
 use tidemill::kafka::log::{BatchSequence, Log, LogConsumer, LogError, LogEvent, PartitionLag, SequencedAppend};
 use tidemill::messages::record::{NewRecord, Position, Record};
+
+#[path = "support/services/kafka.rs"]
+mod kafka;
+#[path = "support/namespaced.rs"]
+mod namespaced;
+#[path = "support/services.rs"]
+mod services;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const GROUP: &str = "tidemill";
@@ -301,7 +308,9 @@ macro_rules! conformance {
         mod $backend {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name(super::backends::$backend()).await;
+                if let Some(backend) = super::backends::$backend() {
+                    super::$name(backend).await;
+                }
             })*
         }
     };
@@ -326,13 +335,13 @@ macro_rules! conformance {
 mod backends {
     use super::*;
 
-    pub fn embedded() -> Backend {
+    pub fn embedded() -> Option<Backend> {
         let directory = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(&directory.path().join("log.db"), &config()).unwrap();
-        Backend { log: Arc::new(log), make_topic: Box::new(|_, _| ()), _keep: Box::new(directory) }
+        Some(Backend { log: Arc::new(log), make_topic: Box::new(|_, _| ()), _keep: Box::new(directory) })
     }
 
-    pub fn kafka() -> Backend {
+    pub fn mock() -> Option<Backend> {
         let cluster = Rc::new(MockCluster::new(1).unwrap());
         let kafka = KafkaConfig {
             brokers: vec![cluster.bootstrap_servers()],
@@ -343,12 +352,31 @@ mod backends {
         let log = KafkaLog::new(&kafka, &config()).unwrap();
         let making = Rc::clone(&cluster);
         let make_topic = move |name: &str, count| making.create_topic(name, count, 1).unwrap();
-        Backend { log: Arc::new(log), make_topic: Box::new(make_topic), _keep: Box::new(cluster) }
+        Some(Backend { log: Arc::new(log), make_topic: Box::new(make_topic), _keep: Box::new(cluster) })
+    }
+
+    /// One broker for all tests, each with topics and groups of its own.
+    pub fn broker() -> Option<Backend> {
+        let broker = match kafka::Kafka::shared() {
+            Ok(broker) => broker,
+            Err(why) => {
+                services::skip("kafka", why);
+                return None;
+            }
+        };
+        let kafka = KafkaConfig {
+            brokers: vec![broker.brokers().to_owned()],
+            session_timeout_ms: 6_000,
+            ..KafkaConfig::default()
+        };
+        let log = namespaced::Namespaced::new(KafkaLog::new(&kafka, &config()).unwrap());
+        Some(Backend { log: Arc::new(log), make_topic: Box::new(|_, _| ()), _keep: Box::new(()) })
     }
 }
 
 conformance!(all embedded);
-conformance!(all kafka);
+conformance!(all mock);
+conformance!(all broker);
 
 fn config() -> LogConfig {
     LogConfig { max_record_bytes: MAX_RECORD_BYTES, ..LogConfig::default() }
@@ -500,6 +528,38 @@ async fn retention_by_size_never_deletes_what_a_group_has_not_consumed() {
     let mut other = log.consumer("another", &["documents".to_owned()]).unwrap();
     let records = tokio::task::block_in_place(|| read(&mut *other, 500));
     assert_eq!(records[0].position.offset, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_by_age_deletes_what_is_old_and_consumed_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let config = LogConfig { retention_bytes: 0, retention_hours: 2, ..config() };
+    let log = open_with_documents(directory.path(), &config, 1).await;
+    append(&log, numbered("documents", 0..30)).await;
+    tokio::task::block_in_place(|| {
+        let mut consumer = log.consumer(GROUP, &["documents".to_owned()]).unwrap();
+        let records = read(&mut *consumer, 20);
+        consumer.set_committable(&[next_of(&records[19])]);
+        consumer.commit(true).unwrap();
+    });
+    log.retain_now().await.unwrap();
+    assert_eq!(log.offsets("documents"), [(0, 30)], "all of it is young");
+    drop(log);
+    let age = |before: i64, hours: i64| {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let sql = "UPDATE records SET appended_ms = appended_ms - ?1 WHERE position % 4294967296 < ?2";
+        connection.execute(sql, [hours * 3_600_000, before]).unwrap()
+    };
+    assert_eq!(age(10, 3), 10);
+    let log = open(&path, &config);
+    log.retain_now().await.unwrap();
+    assert_eq!(log.offsets("documents"), [(10, 30)], "what is younger than the limit stays");
+    drop(log);
+    assert_eq!(age(30, 3), 20);
+    let log = open(&path, &config);
+    log.retain_now().await.unwrap();
+    assert_eq!(log.offsets("documents"), [(20, 30)], "what is old but not consumed stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

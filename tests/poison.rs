@@ -34,6 +34,8 @@ struct Record {
     done: Mutex<Vec<usize>>,
     dead: Mutex<Vec<(usize, Death)>>,
     calls: AtomicU32,
+    /// Virtual time of each call.
+    times: Mutex<Vec<tokio::time::Instant>>,
 }
 
 /// Suffers from each message as the message says.
@@ -44,6 +46,7 @@ impl Actor for Taster {
 
     async fn handle(&mut self, batch: Vec<Self::Message>, _ctx: &Context<Self::Message>) -> Result<(), Fault> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
+        self.0.times.lock().push(tokio::time::Instant::now());
         for (_, poison) in &batch {
             match poison {
                 Poison::No => {}
@@ -132,6 +135,19 @@ fn failing_batch_is_bisected_down_to_the_culprit() {
     // 64, 32, 16, 8, 4, 2 and 1 messages fail once each; the other halves succeed once each.
     assert_eq!(status.restarts.panicked, 7);
     assert_eq!(record.calls.load(Ordering::Relaxed), 7 + 6);
+}
+
+#[test]
+fn search_for_the_culprit_does_not_raise_the_backoff() {
+    let poisons = good_but(256, &[(37, Poison::Panic), (40, Poison::Panic), (41, Poison::Panic)]);
+    let (record, _) = taste(&poisons, 256);
+    let times = record.times.lock();
+    assert_eq!(record.dead.lock().len(), 3);
+    let waits: Vec<u128> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    // the dead letter's own five seconds aside, no wait is longer than the first
+    let longest = waits.iter().filter(|wait| **wait < 5_000).max().unwrap();
+    assert!(*longest <= 11, "{waits:?}");
+    assert!(waits.iter().filter(|wait| **wait >= 5_000).all(|wait| *wait <= 5_011), "{waits:?}");
 }
 
 #[test]

@@ -58,6 +58,7 @@ macro_rules! conformance {
 
 conformance!(
     finds_what_brute_force_finds,
+    very_similar_vectors_are_all_found,
     inserted_vector_is_found_by_the_next_search,
     removed_and_replaced_vectors_are_gone_at_once,
     equal_similarities_go_by_time_then_id,

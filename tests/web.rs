@@ -5,14 +5,20 @@
 mod access;
 #[path = "web/bad_input.rs"]
 mod bad_input;
+#[path = "web/cached.rs"]
+mod cached;
 #[path = "web/fakes.rs"]
 mod fakes;
 #[path = "web/intake.rs"]
 mod intake;
+#[path = "web/jobs.rs"]
+mod jobs;
 #[path = "web/limits.rs"]
 mod limits;
 #[path = "web/models.rs"]
 mod models;
+#[path = "web/nodes.rs"]
+mod nodes;
 #[path = "web/operating.rs"]
 mod operating;
 #[path = "web/queries.rs"]

@@ -22,8 +22,10 @@ pub async fn compute<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'stati
 pub fn model_fault(error: ModelError) -> Fault {
     match error {
         ModelError::Encoding(_) => Fault::reject(ErrorCode::EncodingFailed, error.to_string()),
-        ModelError::Missing { .. } | ModelError::Damaged { .. } | ModelError::Weights { .. } => {
-            Fault::broken(error.to_string())
-        }
+        ModelError::Missing { .. }
+        | ModelError::Damaged { .. }
+        | ModelError::Weights { .. }
+        | ModelError::Elsewhere
+        | ModelError::NoEncoder => Fault::broken(error.to_string()),
     }
 }

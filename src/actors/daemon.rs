@@ -12,13 +12,17 @@ use crate::supervisors::{RootExit, Topology, Tree};
 use crate::telemetry::logs::LogLevel;
 use crate::telemetry::prometheus;
 
+use super::notify::ServiceManager;
 use super::open::{OpenError, open};
 use super::operations::DaemonOperations;
-use super::services::{Live, Services};
-use super::topology::{ServicesCell, declare};
+use super::services::{Live, Services, ServicesCell};
+use super::topology::declare;
 
 /// Where the daemon tells which addresses it really listens on, in the data directory.
 pub const ENDPOINTS_FILE: &str = "endpoints.json";
+
+/// How long the stores may take to close.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Why the daemon could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,11 @@ pub fn announced(data_dir: &Path) -> Option<String> {
 /// If it could not start or gave up.
 pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result<(), DaemonError> {
     let config = reloader.current();
+    let manager = ServiceManager::of_process();
+    if let Some(manager) = &manager {
+        manager.follow(&reloader);
+        manager.opening();
+    }
     let recorder = prometheus::install().map_err(|error| DaemonError::Start(error.to_string()))?;
     actix_rt::System::new().block_on(async move {
         let upkeep_ends = tokio_util::sync::CancellationToken::new();
@@ -67,8 +76,8 @@ pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result
         let (spec, _) = declare(&config, &cell);
         let services = open(&config, Live::new(&config), reloader, log_level).await?;
         let operations = Arc::new(DaemonOperations::new(services.clone(), recorder));
-        *services.operations.lock() = Some(operations);
-        let _ = cell.set(services.clone());
+        *services.operations.lock() = Some(operations.clone());
+        cell.fill(services.clone());
         let tree = crate::supervisors::start(spec, config.supervision.options())
             .await
             .map_err(|error| DaemonError::Start(error.to_string()))?;
@@ -77,11 +86,36 @@ pub fn run(reloader: Arc<Reloader>, log_level: LogLevel, sample: bool) -> Result
         if sample {
             actix_rt::spawn(super::sample::feed(services.clone()));
         }
-        let end = until_end(&tree, &services).await;
+        let serves = format!("{} at {}", config.node.roles_in_words(), http_url(&services));
+        let attending =
+            manager.clone().map(|manager| actix_rt::spawn(manager.attend(tree.clone(), operations, serves)));
+        let end = until_end(&tree, &services, manager.as_ref()).await;
+        if let Some(task) = attending {
+            task.abort();
+            let _ = task.await; // it holds the services
+        }
         services.operations.lock().take();
+        cell.empty();
+        close(services).await;
         let _ = std::fs::remove_file(config.daemon.data_dir.join(ENDPOINTS_FILE));
         end
     })
+}
+
+/// Closes the files, whoever still has a handle: an API call that was cut off, or a stage whose thread hangs.
+async fn close(services: Services) {
+    let closed = tokio::task::spawn_blocking(move || {
+        services.documents.close();
+        services.log.close();
+    });
+    if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+        tracing::warn!("the stores did not close in time; what is acknowledged is durable all the same");
+    }
+}
+
+fn http_url(services: &Services) -> String {
+    let address = services.sockets.http_address().map(|address| address.to_string()).unwrap_or_default();
+    format!("http://{address}/")
 }
 
 /// Writes and logs the addresses.
@@ -98,7 +132,7 @@ fn announce(data_dir: &Path, services: &Services) {
     tracing::info!(console = %format!("http://{http}/"), kafka = kafka.unwrap_or_default(), "tidemill is running");
 }
 
-async fn until_end(tree: &Tree, services: &Services) -> Result<(), DaemonError> {
+async fn until_end(tree: &Tree, services: &Services, manager: Option<&ServiceManager>) -> Result<(), DaemonError> {
     let unusable = |error: std::io::Error| DaemonError::Start(format!("signals can't be handled: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
@@ -109,6 +143,9 @@ async fn until_end(tree: &Tree, services: &Services) -> Result<(), DaemonError> 
     }
     tracing::info!("draining, a second signal ends at once");
     services.stopping.store(true, Ordering::Relaxed);
+    if let Some(manager) = manager {
+        manager.stopping();
+    }
     tokio::select! {
         report = tree.stop() => {
             tracing::info!(report = %json!(report), "tidemill has stopped");

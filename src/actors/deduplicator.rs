@@ -57,7 +57,7 @@ impl Actor for Deduplicator {
                 Sighting::Fresh => self.judge(&document.id, record, copied),
                 Sighting::Copy(mut copy) => {
                     // the copied document may have been judged a duplicate itself since it was fingerprinted
-                    copy.of = self.recall.memory.lock().root(&copy.of);
+                    copy.of = self.recall.claims.root(&copy.of);
                     Sighting::Copy(copy)
                 }
                 Sighting::Same => Sighting::Same,
@@ -90,6 +90,7 @@ fn queries(batch: &[Embedded], config: &DedupConfig) -> Vec<VectorQuery> {
             since_ms: Some(since_ms),
             until_ms: Some(until_ms),
             except: Some(Arc::clone(&message.document.id)),
+            min_similarity: Some(config.cosine_threshold),
             ..VectorFilter::default()
         };
         VectorQuery { vector: Arc::clone(vector), k: NEIGHBORS, filter }
@@ -140,7 +141,7 @@ impl Deduplicator {
     /// The sighting of a fresh document whose nearest earlier one above the threshold is this.
     fn judge(&self, id: &Arc<str>, record: &Record, copied: Option<Neighbor>) -> Sighting {
         let Some(neighbor) = copied else { return Sighting::Fresh };
-        self.recall.memory.lock().redirect(id, &record.position, &neighbor.id);
+        self.recall.claims.redirect(id, &record.position, &neighbor.id);
         Sighting::Copy(DuplicateOf {
             of: neighbor.id,
             rule: DuplicateRule::Cosine,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chrono::Utc;
 
 use crate::kafka::log::{Log, LogError};
+use crate::kafka::outbox::SharedOutbox;
 use crate::messages::analysis::VerdictLabel;
 use crate::messages::code::ErrorCode;
 use crate::messages::event::{EventBus, EventKind};
@@ -19,10 +20,12 @@ use super::sql_writer::Verdict;
 /// Headers of the W3C trace context, passed on as they came.
 const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
-/// Appends to the `analyses` topic.
+/// Appends to the `analyses` topic, or stages for the transaction that commits the record's offset.
 pub struct Publisher {
     /// The log.
     pub log: Arc<dyn Log>,
+    /// Where analyses wait for the commit they belong to, if they are published exactly once.
+    pub outbox: SharedOutbox,
     /// Name of the `analyses` topic.
     pub topic: Arc<str>,
     /// Told of every verdict.
@@ -34,7 +37,16 @@ impl Actor for Publisher {
 
     async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
         let records = batch.iter().map(|verdict| self.record(verdict)).collect::<Result<Vec<_>, _>>()?;
-        ctx.protect(self.log.append(records)).await.map_err(log_fault)?;
+        match &self.outbox {
+            None => {
+                ctx.protect(self.log.append(records)).await.map_err(log_fault)?;
+            }
+            // Staged before it is complete: the commit of its offset takes it along.
+            Some(outbox) => batch.iter().zip(records).for_each(|(verdict, record)| {
+                let delivery = &verdict.judged.delivery;
+                outbox.stage(delivery.position(), delivery.epoch(), record);
+            }),
+        }
         for verdict in batch {
             let analysis = &verdict.analysis;
             verdict.judged.delivery.complete();

@@ -45,15 +45,16 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
 
 fn apply(services: &Services, config: &Config) {
     services.live.apply(config);
-    services.recall.memory.lock().reconfigure(&config.dedup);
+    services.recall.claims.reconfigure(&config.dedup);
     if let Err(error) = services.log_level.set(&config.logging.level) {
         tracing::warn!(%error, "log level stays as it was");
     }
     if let Some(tree) = services.tree.get() {
-        for (name, actor) in config.actors.all() {
+        let declared = |name: &str| tree.topology().has(name);
+        for (name, actor) in config.actors.all().into_iter().filter(|(name, _)| declared(name)) {
             apply_actor(tree, name, actor);
         }
-        for supervisor in topology::SUPERVISORS {
+        for supervisor in topology::SUPERVISORS.into_iter().filter(|name| declared(name)) {
             if let Err(error) = tree.set_intensity(supervisor, config.supervision.intensity()) {
                 tracing::warn!(%error, "intensity has nobody to apply to");
             }

@@ -11,7 +11,7 @@ use crate::messages::code::{ErrorCode, Rejection};
 use crate::models::ModelError;
 use crate::supervisors::{Fault, ServiceContext};
 use crate::text::decode::decode;
-use crate::web::state::ApiState;
+use crate::web::state::{ApiState, Judge, Node, Workers};
 
 use super::sentiment_analyzer::analyze;
 use super::services::Services;
@@ -48,6 +48,14 @@ impl Sockets {
         self.http.local_addr()
     }
 
+    /// A handle on the HTTP socket.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn adopt_http(&self) -> Result<tokio::net::TcpListener, Fault> {
+        adopt(&self.http)
+    }
+
     /// Where the Kafka listener really listens, if it is on.
     #[must_use]
     pub fn kafka_address(&self) -> Option<SocketAddr> {
@@ -55,7 +63,7 @@ impl Sockets {
     }
 }
 
-/// The listener feeds the embedded log only; with a broker, producers talk to the broker.
+/// The listener feeds the embedded log only, whose node is always a worker; with a broker, producers talk to the broker.
 #[must_use]
 pub fn listener_is_on(config: &Config) -> bool {
     config.kafka_listener.enabled && config.log.backend == LogBackend::Embedded
@@ -82,7 +90,7 @@ fn adopt(socket: &std::net::TcpListener) -> Result<tokio::net::TcpListener, Faul
 /// If the socket fails or the token can't be read.
 pub async fn http(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
     let state = Arc::new(api_state(&services)?);
-    let listener = adopt(&services.sockets.http)?;
+    let listener = services.sockets.adopt_http()?;
     let stopping = ctx.clone();
     let serving = crate::web::serve(listener, state, async move { stopping.stopping().await });
     ctx.protect(serving).await.map_err(|error| Fault::broken(format!("http server failed: {error}")))
@@ -103,15 +111,32 @@ fn api_state(services: &Services) -> Result<ApiState, Fault> {
         documents: Arc::clone(&services.documents),
         vectors: Arc::clone(&services.vectors),
         encoder: Arc::clone(&services.encoder),
+        cache: Arc::clone(&services.cache),
+        judge: judge(services),
         analyze: Arc::new(move |texts| {
             let opinions = analyze(&*encoder, &*model, &texts, live.load().min_confidence).map_err(refused)?;
             Ok(opinions.into_iter().map(|opinion| serde_json::json!(opinion)).collect())
         }),
+        jobs: Arc::clone(&services.jobs),
         operations: services.operations.lock().clone().ok_or_else(|| Fault::broken("the daemon is not assembled"))?,
         events: Arc::clone(&services.events),
         stopping: tokio_util::sync::CancellationToken::new(),
+        node: node(&config)?,
         http: config.http.clone(),
     })
+}
+
+/// What this node serves itself, and whom it asks for the rest.
+fn node(config: &Config) -> Result<Node, Fault> {
+    let workers = Workers::new(&config.node, &config.http).map_err(|error| Fault::broken(error.to_string()))?;
+    Ok(Node { api: config.node.is_api(), worker: config.node.is_worker(), workers: workers.map(Arc::new) })
+}
+
+/// Names what an opinion depends on besides the text, as it is now.
+fn judge(services: &Services) -> Judge {
+    let (encoder, model) = (services.encoder.info().model.clone(), Arc::clone(services.sentiment.name()));
+    let live = Arc::clone(&services.live.sentiment);
+    Arc::new(move || format!("{encoder}/{model}/{}", live.load().min_confidence))
 }
 
 /// The Kafka listener.

@@ -4,19 +4,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::Config;
 use crate::config::dedup::DedupConfig;
 use crate::config::documents::DocumentsConfig;
 use crate::config::reload::Reloader;
 use crate::config::sentiment::SentimentConfig;
+use crate::jobs::Jobs;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
+use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
 use crate::stores::lock::ClusterLock;
+use crate::stores::redis::Redis;
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::Tree;
 use crate::telemetry::logs::LogLevel;
@@ -81,7 +84,13 @@ pub struct Services {
     pub sentiment: Arc<dyn SentimentModel>,
     /// Duplicate memory and pending vectors.
     pub recall: Recall,
-    /// Told of verdicts, dead letters and restarts.
+    /// Answers kept for a while.
+    pub cache: Arc<Cache>,
+    /// Redis, if it is used.
+    pub redis: Option<Redis>,
+    /// The job queue.
+    pub jobs: Arc<Jobs>,
+    /// Told of verdicts, dead letters, restarts and jobs.
     pub events: Arc<EventBus>,
     /// Records in the documents topic that are not consumed yet, as last measured.
     pub backlog: Arc<AtomicU64>,
@@ -107,4 +116,27 @@ pub struct Services {
     pub sockets: Arc<Sockets>,
     /// Held for as long as anybody uses the data directory.
     pub data_dir_lock: Arc<std::fs::File>,
+}
+
+/// Holds the services for the factories of the tree: filled once the stores are open, emptied when the tree has stopped,
+/// as the tree's factories and the services know each other. The declaration can be drawn without.
+#[derive(Clone, Default)]
+pub struct ServicesCell(Arc<RwLock<Option<Services>>>);
+
+impl ServicesCell {
+    /// The services, while they are open.
+    #[must_use]
+    pub fn get(&self) -> Option<Services> {
+        self.0.read().clone()
+    }
+
+    /// Hands the services to the factories.
+    pub fn fill(&self, services: Services) {
+        *self.0.write() = Some(services);
+    }
+
+    /// Takes the services back, so that the stores close when their last user is gone.
+    pub fn empty(&self) {
+        *self.0.write() = None;
+    }
 }

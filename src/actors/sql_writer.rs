@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use chrono::Utc;
 
+use crate::config::dedup::DedupConfig;
 use crate::messages::analysis::{Analysis, EmbeddingInfo, VerdictLabel};
 use crate::messages::pipeline::{Judged, Sighting};
-use crate::stores::documents::{DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
+use crate::stores::documents::{DeliveryOutcome, DeliveryRow, DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
 use crate::stores::vectors::VectorIndex;
-use crate::supervisors::{Actor, Context, Fault, Mailbox};
+use crate::supervisors::{Actor, Context, Fault, Mailbox, SendError};
 use crate::text::entities::symbols;
 use crate::text::fingerprint::content_hash;
 
 use super::deduplicator::store_fault;
-use super::original::{self, Original};
+use super::originals::{Decision, Original, look_up, return_later, until_settled};
 use super::shared::Recall;
 use super::timing::stamp;
 
@@ -37,6 +39,10 @@ pub struct SqlWriter {
     pub embedding: EmbeddingInfo,
     /// Outlives restarts.
     pub recall: Recall,
+    /// How long a copy waits for an original that another daemon has.
+    pub dedup: Arc<ArcSwap<DedupConfig>>,
+    /// Its own mailbox, which documents that waited come back to.
+    pub itself: Mailbox<Judged>,
     /// Downstream.
     pub vector_writer: Mailbox<Verdict>,
 }
@@ -49,7 +55,7 @@ impl Actor for SqlWriter {
         let mut repeated = Vec::new();
         for judged in &batch {
             match &judged.sighting {
-                Sighting::Same => repeated.push(Arc::clone(&judged.document.id)),
+                Sighting::Same => repeated.push(judged),
                 Sighting::Fresh | Sighting::Copy(_) => rows.push(self.row(judged)),
             }
         }
@@ -60,16 +66,35 @@ impl Actor for SqlWriter {
             self.vectors.expect_changes().map_err(store_fault)?;
             ctx.protect(self.documents.write(rows)).await.map_err(store_fault)?
         };
-        let stored = if repeated.is_empty() {
-            Vec::new()
-        } else {
-            ctx.protect(self.documents.get_many(&repeated)).await.map_err(store_fault)?
-        };
+        let stored = if repeated.is_empty() { Vec::new() } else { self.repeated(&repeated, ctx).await? };
         self.settle_and_send(batch, (analyses, outcomes), &stored, ctx).await
     }
 }
 
 impl SqlWriter {
+    /// The rows of documents that came again, and word of the records that brought them.
+    async fn repeated(&self, repeated: &[&Judged], ctx: &Context<Judged>) -> Result<Vec<StoredDocument>, Fault> {
+        let ids: Vec<Arc<str>> = repeated.iter().map(|judged| Arc::clone(&judged.document.id)).collect();
+        let stored = ctx.protect(self.documents.get_many(&ids)).await.map_err(store_fault)?;
+        // a record delivered again after its verdict became durable is no repeat of itself
+        let again = repeated.iter().filter(|judged| {
+            same_document(&stored, judged).is_some_and(|known| known.analysis.origin != *judged.delivery.position())
+        });
+        let deliveries: Vec<DeliveryRow> = again
+            .map(|judged| DeliveryRow {
+                origin: judged.delivery.position().clone(),
+                document_id: Arc::clone(&judged.document.id),
+                correlation_id: judged.delivery.correlation_id().clone(),
+                outcome: DeliveryOutcome::Repeated,
+                processed_at: Utc::now(),
+            })
+            .collect();
+        if !deliveries.is_empty() {
+            ctx.protect(self.documents.note_deliveries(deliveries)).await.map_err(store_fault)?;
+        }
+        Ok(stored)
+    }
+
     fn row(&self, judged: &Judged) -> VerdictRow {
         VerdictRow {
             analysis: self.analysis(judged),
@@ -139,24 +164,16 @@ impl SqlWriter {
                     }
                     Some((_, WriteOutcome::OriginalMissing)) | None => None,
                 },
-                Sighting::Same => stored
-                    .iter()
-                    .find(|earlier| {
-                        earlier.document.id == judged.document.id
-                            && content_hash(&earlier.document) == content_hash(&judged.document)
-                    })
-                    .map(|earlier| Arc::new(earlier.analysis.clone())),
+                Sighting::Same => same_document(stored, &judged).map(|known| Arc::new(known.analysis.clone())),
             };
             match analysis {
                 Some(analysis) => {
-                    self.recall.memory.lock().settle(
-                        &analysis.document_id,
-                        judged.delivery.position(),
-                        analysis.duplicate_of.as_ref(),
-                    );
+                    let origin = judged.delivery.position();
+                    self.recall.claims.settle(&analysis.document_id, origin, analysis.duplicate_of.as_ref());
+                    self.recall.waiting.ended(origin);
                     ctx.send(&self.vector_writer, Verdict { judged, analysis }).await?;
                 }
-                None => self.reconsider(judged).await,
+                None => self.wait_or_reconsider(judged).await,
             }
             ctx.done(1);
         }
@@ -165,8 +182,30 @@ impl SqlWriter {
 
     /// The record was dead-lettered before, by a process that ended before it could commit: that verdict stands.
     async fn already_dead(&self, judged: &Judged) {
+        self.recall.waiting.ended(judged.delivery.position());
         self.recall.withdraw(&judged.document.id, judged.delivery.position()).await;
         judged.delivery.complete();
+    }
+
+    /// What it copies may be on its way at another daemon: then it comes back here once that has arrived. It waits
+    /// outside the mailbox, so that nobody else does; if this process ends, its source has it still.
+    async fn wait_or_reconsider(&self, judged: Judged) {
+        let original = match &judged.sighting {
+            Sighting::Copy(copy) => Arc::clone(&copy.of),
+            Sighting::Same | Sighting::Fresh => Arc::clone(&judged.document.id),
+        };
+        let bound = self.dedup.load().original_wait();
+        let decision = self.recall.waiting.decide(&*self.recall.claims, &original, judged.delivery.position(), bound);
+        if decision == Decision::Reconsider {
+            return self.reconsider(judged).await;
+        }
+        let (recall, itself) = (self.recall.clone(), self.itself.clone());
+        tokio::spawn(async move {
+            until_settled(Arc::clone(&recall.claims), original, bound).await;
+            if let Err(SendError(judged)) = itself.send(judged).await {
+                recall.waiting.ended(judged.delivery.position());
+            }
+        });
     }
 
     /// The document it copies ended in the dead letters after this one was judged: forget both and let the record go
@@ -174,9 +213,9 @@ impl SqlWriter {
     /// may be on its way in another one: then nothing is forgotten of it, and the record goes back after a moment.
     async fn reconsider(&self, judged: Judged) {
         let on_its_way = match &judged.sighting {
-            Sighting::Copy(copy) => match original::lookup(&*self.vectors, &*self.documents, &copy.of).await {
+            Sighting::Copy(copy) => match look_up(&*self.vectors, &*self.documents, &copy.of).await {
                 Original::Gone => {
-                    self.recall.memory.lock().expel(&copy.of);
+                    self.recall.claims.expel(&copy.of);
                     if let Err(error) = self.vectors.remove(vec![Arc::clone(&copy.of)]).await {
                         tracing::warn!(%error, document = %copy.of, "vector of a missing document stays in the index");
                     }
@@ -185,7 +224,7 @@ impl SqlWriter {
                 Original::OnItsWay => true,
             },
             Sighting::Same => {
-                self.recall.memory.lock().expel(&judged.document.id);
+                self.recall.claims.expel(&judged.document.id);
                 false
             }
             Sighting::Fresh => false,
@@ -198,7 +237,16 @@ impl SqlWriter {
             "original is not stored, document is judged again"
         );
         if on_its_way {
-            original::return_later(judged);
+            return_later(judged);
         }
     }
+}
+
+/// The row of the same document: with the same content, or with that of a later record, its revision.
+fn same_document<'a>(stored: &'a [StoredDocument], judged: &Judged) -> Option<&'a StoredDocument> {
+    stored.iter().find(|known| {
+        known.document.id == judged.document.id
+            && (judged.delivery.position().is_before(&known.analysis.origin)
+                || content_hash(&known.document) == content_hash(&judged.document))
+    })
 }

@@ -3,7 +3,7 @@
 //!
 //! Children start in the order declared, writers first and intake last, and drain in reverse.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::supervisors::{
 
 use super::dead_letters::DeadLetters;
 use super::deduplicator::Deduplicator;
+use super::dispatcher;
 use super::embedder::Embedder;
 use super::faulty::Faulty;
 use super::fingerprinter::Fingerprinter;
@@ -25,7 +26,7 @@ use super::publisher::Publisher;
 use super::reloader;
 use super::sentiment_analyzer::SentimentAnalyzer;
 use super::servers;
-use super::services::Services;
+use super::services::{Services, ServicesCell};
 use super::shared::{Carries, bury};
 use super::source;
 use super::sql_writer::{SqlWriter, Verdict};
@@ -36,9 +37,6 @@ pub const SERVICE_DRAIN: Duration = Duration::from_secs(30);
 
 /// The supervisors, from the root down.
 pub const SUPERVISORS: [&str; 3] = ["tidemill", "documents", "intake"];
-
-/// Filled once the stores are open; the declaration can be drawn without.
-pub type ServicesCell = Arc<OnceLock<Services>>;
 
 /// Mailboxes of the document path.
 #[derive(Clone)]
@@ -107,18 +105,21 @@ fn mailboxes(config: &Config) -> (Mailboxes, Inboxes) {
     )
 }
 
-/// Declares the daemon. `cell` may stay empty when the tree is only drawn.
+/// Declares the daemon by the node's roles: without the role of a worker there are no stages and no source. `cell` may
+/// stay empty when the tree is only drawn.
 pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailboxes) {
     let (to, inboxes) = mailboxes(config);
     let declaration = Declaration { config, cell, to: &to };
-    let tree = SupervisorSpec::new(SUPERVISORS[0])
+    let mut tree = SupervisorSpec::new(SUPERVISORS[0])
         .strategy(Strategy::OneForOne)
         .intensity(declaration.intensity())
         .child(declaration.service("housekeeper", housekeeper::run))
-        .child(declaration.service("reloader", reloader::run))
-        .supervisor(declaration.document_path(inboxes))
-        .supervisor(declaration.intake());
-    (tree, to)
+        .child(declaration.service("reloader", reloader::run));
+    if config.node.is_worker() {
+        let dispatcher = declaration.service("dispatcher", dispatcher::run).drain(dispatcher::drain_time(&config.jobs));
+        tree = tree.child(dispatcher).supervisor(declaration.document_path(inboxes));
+    }
+    (tree.supervisor(declaration.intake()), to)
 }
 
 /// What every part of the declaration needs.
@@ -156,6 +157,8 @@ impl Declaration<'_> {
                     vectors: Arc::clone(&services.vectors),
                     embedding: services.encoder.info().clone(),
                     recall: services.recall.clone(),
+                    dedup: Arc::clone(&services.live.dedup),
+                    itself: to.sql_writer.clone(),
                     vector_writer: to.vector_writer.clone(),
                 },
             ))
@@ -196,6 +199,7 @@ impl Declaration<'_> {
     fn publisher(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
         let make = |services: &Services, _: &Mailboxes| Publisher {
             log: Arc::clone(&services.log),
+            outbox: services.log.outbox(),
             topic: Arc::clone(&services.analyses_topic),
             events: Arc::clone(&services.events),
         };
@@ -211,6 +215,7 @@ impl Declaration<'_> {
     fn vector_writer(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
         let make = |services: &Services, to: &Mailboxes| VectorWriter {
             vectors: Arc::clone(&services.vectors),
+            cache: Arc::clone(&services.cache),
             recall: services.recall.clone(),
             publisher: to.publisher.clone(),
         };
@@ -229,12 +234,12 @@ impl Declaration<'_> {
 
     /// Where documents come from.
     fn intake(&self) -> SupervisorSpec {
-        let to = self.to.clone();
-        let source = self
-            .service("source", move |services, ctx| source::run(services, to.clone(), ctx))
-            .sends_to(&["fingerprinter", "dead_letters"]);
-        let mut intake =
-            SupervisorSpec::new(SUPERVISORS[2]).strategy(Strategy::OneForOne).intensity(self.intensity()).child(source);
+        let mut intake = SupervisorSpec::new(SUPERVISORS[2]).strategy(Strategy::OneForOne).intensity(self.intensity());
+        if self.config.node.is_worker() {
+            let to = self.to.clone();
+            let source = self.service("source", move |services, ctx| source::run(services, to.clone(), ctx));
+            intake = intake.child(source.sends_to(&["fingerprinter", "dead_letters"]));
+        }
         if servers::listener_is_on(self.config) {
             intake = intake.child(self.service("kafka_listener", servers::kafka_listener));
         }
@@ -249,11 +254,11 @@ impl Declaration<'_> {
         config: &ActorConfig,
         make: impl Fn(&Services, &Mailboxes) -> A + Send + Sync + 'static,
     ) -> ChildSpec<A::Message> {
-        let cell = Arc::clone(self.cell);
+        let cell = self.cell.clone();
         let to = self.to.clone();
         ChildSpec::actor_try(name, inbox, move || {
             let services = cell.get().ok_or_else(|| Fault::broken("the stores are not open"))?;
-            Ok(make(services, &to))
+            Ok(make(&services, &to))
         })
         .restart(RestartType::Permanent)
         .settings(config.settings())
@@ -272,11 +277,11 @@ impl Declaration<'_> {
         A: Actor,
         A::Message: Carries + Sync,
     {
-        let cell = Arc::clone(self.cell);
+        let cell = self.cell.clone();
         let dead_letters = self.to.dead_letters.clone();
         let edges: Vec<&str> = sends_to.iter().copied().chain(["dead_letters"]).collect();
         self.actor(name, inbox, config, self.faulty(name, make)).sends_to(&edges).on_dead(move |message, death| {
-            let recall = cell.get().map(|services| services.recall.clone());
+            let recall = cell.get().map(|services| services.recall);
             let dead_letters = dead_letters.clone();
             Box::pin(async move {
                 if let Some(recall) = recall {
@@ -305,10 +310,10 @@ impl Declaration<'_> {
         F: Fn(Services, ServiceContext) -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), Fault>> + 'static,
     {
-        let cell = Arc::clone(self.cell);
+        let cell = self.cell.clone();
         let run = Arc::new(run);
         ChildSpec::service(name, move |ctx| {
-            let services = cell.get().cloned();
+            let services = cell.get();
             let run = Arc::clone(&run);
             async move {
                 match services {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::messages::analysis::VerdictLabel;
 use crate::messages::pipeline::Sighting;
+use crate::stores::cache::Cache;
 use crate::stores::shared_vectors::SettledVector;
 use crate::stores::vectors::{VectorEntry, VectorIndex};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
@@ -17,6 +18,8 @@ use super::sql_writer::Verdict;
 pub struct VectorWriter {
     /// The index.
     pub vectors: Arc<dyn VectorIndex>,
+    /// Told that search answers have changed, before the verdicts go on.
+    pub cache: Arc<Cache>,
     /// Outlives restarts.
     pub recall: Recall,
     /// Downstream.
@@ -27,25 +30,32 @@ impl Actor for VectorWriter {
     type Message = Verdict;
 
     async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
-        match self.vectors.shared() {
+        let changed = match self.vectors.shared() {
             Some(shared) => {
                 let (settled, again) = settled(&batch);
-                if !settled.is_empty() {
+                let changed = !settled.is_empty();
+                if changed {
                     ctx.protect(shared.settle(settled)).await.map_err(store_fault)?;
                 }
                 if !again.is_empty() {
                     ctx.protect(shared.settle_again(again)).await.map_err(store_fault)?;
                 }
+                changed
             }
             None => {
                 let (inserts, removals) = changes(&batch);
+                let changed = !inserts.is_empty() || !removals.is_empty();
                 if !inserts.is_empty() {
                     ctx.protect(self.vectors.upsert(inserts)).await.map_err(store_fault)?;
                 }
                 if !removals.is_empty() {
                     ctx.protect(self.vectors.remove(removals)).await.map_err(store_fault)?;
                 }
+                changed
             }
+        };
+        if changed {
+            ctx.protect(self.cache.searches_changed()).await;
         }
         for verdict in batch {
             let judged = &verdict.judged;

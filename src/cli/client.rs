@@ -115,6 +115,17 @@ impl Client {
         Self::read(self.send(request).await?).await
     }
 
+    /// `GET` of a path whose answer tells as much when it is a refusal: whether it is none, and its body.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn probe(&self, path: &[&str]) -> Result<(bool, Value), ClientError> {
+        let answer = self.request(Method::GET, path).send().await;
+        let answer = answer
+            .map_err(|error| ClientError::Away { url: self.base.to_string(), reason: in_full(&error.without_url()) })?;
+        Ok((answer.status().is_success(), Self::read(answer).await?))
+    }
+
     /// `GET` of a path that answers with plain text.
     ///
     /// # Errors

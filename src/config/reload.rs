@@ -5,7 +5,7 @@ pub mod live;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -63,6 +63,38 @@ pub struct Reloader {
     loaded: Mutex<Loaded>,
     /// The settings in effect, for those who follow them.
     published: channel::Sender<Arc<Config>>,
+    /// Told when a reload begins and ends.
+    watcher: Watcher,
+}
+
+/// Told when a reload begins and when it has ended.
+pub type OnReload = Box<dyn Fn(ReloadPhase) + Send + Sync>;
+
+/// Where a reload stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadPhase {
+    /// The layers are about to be read.
+    Begins,
+    /// What could be applied is.
+    Ends,
+}
+
+/// Who is told, if anybody.
+#[derive(Default)]
+struct Watcher(OnceLock<OnReload>);
+
+impl Watcher {
+    fn tell(&self, phase: ReloadPhase) {
+        if let Some(on_reload) = self.0.get() {
+            on_reload(phase);
+        }
+    }
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Watcher").field(&self.0.get().is_some()).finish()
+    }
 }
 
 impl Reloader {
@@ -70,7 +102,7 @@ impl Reloader {
     #[must_use]
     pub fn new(sources: Sources, loaded: Loaded) -> Self {
         let published = channel::Sender::new(Arc::new(loaded.config.clone()));
-        Self { sources, loaded: Mutex::new(loaded), published }
+        Self { sources, loaded: Mutex::new(loaded), published, watcher: Watcher::default() }
     }
 
     /// The settings in effect.
@@ -85,6 +117,11 @@ impl Reloader {
         self.published.subscribe()
     }
 
+    /// Has the beginning and end of every reload told, once; a second listener is ignored.
+    pub fn on_reload(&self, told: OnReload) {
+        let _ = self.watcher.0.set(told);
+    }
+
     /// Where the settings come from.
     #[must_use]
     pub fn sources(&self) -> &Sources {
@@ -95,6 +132,7 @@ impl Reloader {
     /// a moment is fine.
     pub fn reload(&self, trigger: Trigger) -> ReloadReport {
         let mut loaded = self.loaded.lock();
+        self.watcher.tell(ReloadPhase::Begins);
         let report = match self.sources.load().and_then(|new| apply(&loaded, &new)) {
             Ok((effective, report)) => {
                 if !report.applied.is_empty() {
@@ -106,6 +144,7 @@ impl Reloader {
             Err(ConfigError(errors)) => ReloadReport { errors, ..ReloadReport::default() },
         };
         ConfigReloaded { trigger: trigger.as_str(), report: &report }.emit();
+        self.watcher.tell(ReloadPhase::Ends);
         report
     }
 }

@@ -5,14 +5,16 @@ mod consumer;
 mod context;
 mod errors;
 mod settings;
+mod topics;
+mod transactor;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::{Mutex, RwLock};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -20,9 +22,11 @@ use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use self::consumer::KafkaConsumer;
-use self::context::ClientLog;
-use self::errors::log_error;
+use self::context::{ClientLog, MemberContext, Membership, Transactions, Trouble};
+use self::errors::{explained, log_error};
+use self::transactor::Transactor;
 use super::log::{Log, LogConsumer, LogError, PartitionLag};
+use super::outbox::{Outbox, record_bytes};
 use crate::config::kafka::KafkaConfig;
 use crate::config::log::LogConfig;
 use crate::messages::record::{NewRecord, Position};
@@ -48,6 +52,12 @@ pub struct KafkaLog {
     producer: Mutex<FutureProducer<ClientLog>>,
     /// One for each group asked about; they join no group.
     inquirers: Mutex<HashMap<String, Arc<BaseConsumer<ClientLog>>>>,
+    /// Last epoch given to an assignment.
+    epochs: Arc<AtomicU64>,
+    /// With `kafka.exactly_once`; of the one consumer that reads documents.
+    outbox: Option<Arc<Outbox>>,
+    /// Why the brokers don't answer, as far as librdkafka said.
+    trouble: Trouble,
 }
 
 impl KafkaLog {
@@ -56,7 +66,11 @@ impl KafkaLog {
     /// # Errors
     /// If librdkafka refuses a setting.
     pub fn new(config: &KafkaConfig, log: &LogConfig) -> Result<Self, LogError> {
-        let producer = new_producer(config, log.max_record_bytes)?;
+        if config.exactly_once && config.transactional_id.is_empty() {
+            return Err(LogError::Failed("kafka.exactly_once needs kafka.transactional_id".to_owned()));
+        }
+        let trouble = Trouble::default();
+        let producer = new_producer(config, log.max_record_bytes, ClientLog(trouble.clone()))?;
         Ok(Self {
             config: config.clone(),
             max_record_bytes: log.max_record_bytes,
@@ -64,6 +78,9 @@ impl KafkaLog {
             known: RwLock::new(BTreeSet::new()),
             producer: Mutex::new(producer),
             inquirers: Mutex::new(HashMap::new()),
+            epochs: Arc::default(),
+            outbox: config.exactly_once.then(Arc::default),
+            trouble,
         })
     }
 
@@ -71,12 +88,49 @@ impl KafkaLog {
         Duration::from_millis(self.config.request_timeout_ms.into())
     }
 
+    /// The context of a client.
+    fn client(&self) -> ClientLog {
+        ClientLog(self.trouble.clone())
+    }
+
+    /// The context of a group's member.
+    fn member(&self) -> Result<MemberContext, LogError> {
+        let transactions = match &self.outbox {
+            None => None,
+            Some(outbox) => {
+                let (outbox, client) = (Arc::clone(outbox), self.client());
+                let transactor = Transactor::new(&self.config, self.max_record_bytes, Arc::clone(&outbox), client)?;
+                Some(Transactions { transactor: Arc::new(transactor), outbox })
+            }
+        };
+        Ok(MemberContext {
+            membership: Arc::new(Mutex::new(Membership::default())),
+            epochs: Arc::clone(&self.epochs),
+            transactions,
+            trouble: self.trouble.clone(),
+        })
+    }
+
+    /// Runs a call that blocks and says what the connections suffer from if it gets no answer.
+    async fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        match blocking(call).await {
+            Ok(answer) => {
+                self.trouble.is_over();
+                Ok(answer)
+            }
+            Err(error) => Err(explained(error, &self.trouble)),
+        }
+    }
+
     /// A producer that has not failed for good.
     fn producer(&self) -> Result<FutureProducer<ClientLog>, LogError> {
         let mut producer = self.producer.lock();
         if let Some((code, reason)) = producer.client().fatal_error() {
             tracing::error!(%code, reason, "the producer failed for good and is replaced");
-            *producer = new_producer(&self.config, self.max_record_bytes)?;
+            *producer = new_producer(&self.config, self.max_record_bytes, self.client())?;
         }
         Ok(producer.clone())
     }
@@ -87,7 +141,7 @@ impl KafkaLog {
             return Ok(Arc::clone(known));
         }
         let settings = settings::inquirer(&self.config, group);
-        let inquirer = settings.create_with_context(ClientLog).map_err(|error| log_error(&error))?;
+        let inquirer = settings.create_with_context(self.client()).map_err(|error| log_error(&error))?;
         let inquirer: Arc<BaseConsumer<ClientLog>> = Arc::new(inquirer);
         inquirers.insert(group.to_owned(), Arc::clone(&inquirer));
         Ok(inquirer)
@@ -100,14 +154,8 @@ impl KafkaLog {
         record: &NewRecord,
         deadline: tokio::time::Instant,
     ) -> Result<DeliveryFuture, LogError> {
-        let key: Option<&[u8]> = record.key.as_deref();
         loop {
-            let mut outgoing = FutureRecord::<[u8], [u8]>::to(&record.topic).payload(&record.value);
-            outgoing.key = key;
-            outgoing.partition = record.partition;
-            outgoing.timestamp = record.timestamp_ms;
-            outgoing.headers = headers(record);
-            match producer.send_result(outgoing) {
+            match producer.send_result(outgoing(record)) {
                 Ok(delivery) => return Ok(delivery),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     if tokio::time::Instant::now() + QUEUE_WAIT >= deadline {
@@ -195,44 +243,6 @@ impl KafkaLog {
             _ => log_error(error),
         }
     }
-
-    async fn create_topics(&self, topics: &[(String, i32)]) -> Result<(), LogError> {
-        let admin: AdminClient<ClientLog> =
-            settings::base(&self.config).create_with_context(ClientLog).map_err(|error| log_error(&error))?;
-        let replication = self.config.replication;
-        let new: Vec<NewTopic<'_>> = topics
-            .iter()
-            .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(replication)))
-            .collect();
-        let timeout = self.request_timeout();
-        let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
-        let results = admin.create_topics(&new, &options).await.map_err(|error| log_error(&error))?;
-        for result in results {
-            match result {
-                Ok(name) => tracing::info!(topic = name, "topic created"),
-                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((name, code)) => {
-                    let error = KafkaError::AdminOp(code);
-                    tracing::warn!(topic = name, %code, "topic could not be created");
-                    return Err(log_error(&error));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The topics of these that the brokers don't know.
-    async fn missing<'a>(&self, topics: &'a [(String, i32)]) -> Result<Vec<&'a (String, i32)>, LogError> {
-        let producer = self.producer()?;
-        let timeout = self.request_timeout();
-        let known = blocking(move || {
-            let metadata = producer.client().fetch_metadata(None, timeout).map_err(|error| log_error(&error))?;
-            let names = metadata.topics().iter().filter(|topic| topic.error().is_none());
-            Ok(names.map(|topic| topic.name().to_owned()).collect::<Vec<_>>())
-        })
-        .await?;
-        Ok(topics.iter().filter(|(name, _)| !known.contains(name)).collect())
-    }
 }
 
 /// Runs a call that blocks on a thread for such calls.
@@ -242,8 +252,22 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(call).await.map_err(|error| LogError::Failed(error.to_string()))?
 }
 
-fn new_producer(config: &KafkaConfig, max_record_bytes: usize) -> Result<FutureProducer<ClientLog>, LogError> {
-    settings::producer(config, max_record_bytes).create_with_context(ClientLog).map_err(|error| log_error(&error))
+fn new_producer(
+    config: &KafkaConfig,
+    max_record_bytes: usize,
+    client: ClientLog,
+) -> Result<FutureProducer<ClientLog>, LogError> {
+    settings::producer(config, max_record_bytes).create_with_context(client).map_err(|error| log_error(&error))
+}
+
+/// As librdkafka takes it.
+fn outgoing(record: &NewRecord) -> FutureRecord<'_, [u8], [u8]> {
+    let mut outgoing = FutureRecord::<[u8], [u8]>::to(&record.topic).payload(&record.value);
+    outgoing.key = record.key.as_deref();
+    outgoing.partition = record.partition;
+    outgoing.timestamp = record.timestamp_ms;
+    outgoing.headers = headers(record);
+    outgoing
 }
 
 fn headers(record: &NewRecord) -> Option<OwnedHeaders> {
@@ -255,11 +279,6 @@ fn headers(record: &NewRecord) -> Option<OwnedHeaders> {
         headers.insert(Header { key: name, value: Some(&value[..]) })
     };
     Some(record.headers.iter().fold(headers, add))
-}
-
-fn record_bytes(record: &NewRecord) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.len() + headers
 }
 
 /// Committed offset and end of every partition of the topics. Blocks.
@@ -295,16 +314,7 @@ fn lag(
 
 impl Log for KafkaLog {
     fn ensure_topics<'a>(&'a self, topics: &'a [(String, i32)]) -> BoxFuture<'a, Result<(), LogError>> {
-        Box::pin(async move {
-            let missing: Vec<(String, i32)> = self.missing(topics).await?.into_iter().cloned().collect();
-            match missing.first() {
-                None => {}
-                Some(_) if self.config.create_topics => self.create_topics(&missing).await?,
-                Some((name, _)) => return Err(LogError::UnknownTopic(name.clone())),
-            }
-            self.known.write().extend(topics.iter().map(|(name, _)| name.clone()));
-            Ok(())
-        })
+        Box::pin(self.ensure(topics))
     }
 
     fn append(&self, records: Vec<NewRecord>) -> BoxFuture<'_, Result<Vec<Position>, LogError>> {
@@ -312,14 +322,18 @@ impl Log for KafkaLog {
     }
 
     fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn LogConsumer>, LogError> {
-        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch)?))
+        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch, self.member()?)?))
+    }
+
+    fn outbox(&self) -> Option<Arc<Outbox>> {
+        self.outbox.clone()
     }
 
     fn lag<'a>(&'a self, group: &'a str, topics: &'a [String]) -> BoxFuture<'a, Result<Vec<PartitionLag>, LogError>> {
         Box::pin(async move {
             let (inquirer, topics) = (self.inquirer(group)?, topics.to_vec());
             let timeout = self.request_timeout();
-            blocking(move || lag(&inquirer, &topics, timeout)).await
+            self.ask(move || lag(&inquirer, &topics, timeout)).await
         })
     }
 
@@ -330,7 +344,7 @@ impl Log for KafkaLog {
                 let metadata = producer.client().fetch_metadata(None, CHECK_DEADLINE);
                 metadata.map(|_| ()).map_err(|error| log_error(&error))
             };
-            blocking(call).await
+            self.ask(call).await
         })
     }
 }

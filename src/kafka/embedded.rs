@@ -84,7 +84,7 @@ pub struct EmbeddedLog {
     buffer: Arc<Semaphore>,
     /// All the buffer's permits: a larger append takes these and goes alone.
     buffer_permits: usize,
-    /// Joined on drop, so that the file is closed when the log is gone.
+    /// Joined at the close, so that the file is closed when the log is.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -285,17 +285,23 @@ impl Log for EmbeddedLog {
     fn check(&self) -> BoxFuture<'_, Result<(), LogError>> {
         Box::pin(async move { self.ask(Work::Check, None, CHECK_DEADLINE).await.map(|_| ()) })
     }
+
+    fn close(&self) {
+        self.shared.close();
+        let commands = self.commands.lock().take();
+        if let Some(commands) = commands {
+            // Only wakes the writer; if its queue is full it is awake anyway.
+            let _ = commands.try_send(Command { work: Work::Check, reply: Box::new(|_| ()) });
+        }
+        let writer = self.writer.lock().take();
+        if let Some(thread) = writer {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
-        self.shared.close();
-        if let Some(commands) = self.commands.get_mut().take() {
-            // Only wakes the writer; if its queue is full it is awake anyway.
-            let _ = commands.try_send(Command { work: Work::Check, reply: Box::new(|_| ()) });
-        }
-        if let Some(thread) = self.writer.get_mut().take() {
-            let _ = thread.join();
-        }
+        self.close();
     }
 }

@@ -1,9 +1,11 @@
 //! The log's trait: topics, partitions, append, consume from the committed offset, commit, lag.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::outbox::{Outbox, StagedCounts};
 use crate::messages::record::{NewRecord, Position, Record};
 
 /// Why the log refused or failed.
@@ -132,11 +134,20 @@ pub trait Log: Send + Sync {
     /// If the backend can't make one.
     fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn LogConsumer>, LogError>;
 
+    /// Where analyses are staged that are to be published together with the offsets of their records; `None` where they
+    /// are appended like anything else.
+    fn outbox(&self) -> Option<Arc<Outbox>> {
+        None
+    }
+
     /// The group's lag in every partition of the topics.
     fn lag<'a>(&'a self, group: &'a str, topics: &'a [String]) -> BoxFuture<'a, Result<Vec<PartitionLag>, LogError>>;
 
     /// Whether the log answers; for health checks. Deadline 2 s.
     fn check(&self) -> BoxFuture<'_, Result<(), LogError>>;
+
+    /// Finishes what is queued and lets go of files; later calls fail. Blocks. Nothing to do where nothing is held.
+    fn close(&self) {}
 }
 
 /// What a poll brings.
@@ -179,6 +190,11 @@ pub trait LogConsumer: Send {
     /// How far behind the consumer is, as last heard; asks nobody.
     fn lag(&self) -> Vec<PartitionLag> {
         Vec::new()
+    }
+
+    /// What is staged in the outbox and waits for the next commit.
+    fn staged(&self) -> StagedCounts {
+        StagedCounts::default()
     }
 
     /// Stops (or starts) fetching of all partitions; records already fetched may still come.

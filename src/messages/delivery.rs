@@ -63,6 +63,12 @@ impl Delivery {
         &self.0.record.position
     }
 
+    /// The assignment epoch it was read under.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
     /// The id that ties all traces of this record together.
     #[must_use]
     pub fn correlation_id(&self) -> &CorrelationId {

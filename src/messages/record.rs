@@ -19,6 +19,14 @@ pub struct Position {
     pub offset: i64,
 }
 
+impl Position {
+    /// Whether it is in the same partition and before the other.
+    #[must_use]
+    pub fn is_before(&self, other: &Self) -> bool {
+        self.topic == other.topic && self.partition == other.partition && self.offset < other.offset
+    }
+}
+
 /// A record header: name and raw value.
 pub type Header = (String, Bytes);
 

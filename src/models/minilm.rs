@@ -41,12 +41,18 @@ impl MiniLm {
     pub fn open(directory: &Path, compute: Compute) -> Result<Self, ModelError> {
         let files = ModelFiles::check(directory)?;
         Ok(Self {
-            info: EmbeddingInfo { model: NAME.into(), dimension: WIDTH },
+            info: Self::described(),
             tokens: Tokens::open(&files.tokenizer)?,
             weights: Arc::new(Weights::open(&files.weights)?),
             compute,
             trunk_layers: None,
         })
+    }
+
+    /// Name and dimension, which need no file.
+    #[must_use]
+    pub fn described() -> EmbeddingInfo {
+        EmbeddingInfo { model: NAME.into(), dimension: WIDTH }
     }
 
     /// Keeps the hidden states after `layers` layers with every result.

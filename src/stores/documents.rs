@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::pools::PoolStatus;
 use crate::messages::analysis::{Analysis, VerdictLabel};
+use crate::messages::correlation::CorrelationId;
 use crate::messages::dead_letter::StoredDeadLetter;
 use crate::messages::document::Document;
 use crate::messages::record::Position;
@@ -54,6 +56,23 @@ pub struct VerdictRow {
     pub timestamp_ms: i64,
 }
 
+impl VerdictRow {
+    /// The record that brought it, for the document's deliveries.
+    #[must_use]
+    pub fn delivery(&self) -> DeliveryRow {
+        DeliveryRow {
+            origin: self.analysis.origin.clone(),
+            document_id: Arc::clone(&self.document.id),
+            correlation_id: self.analysis.correlation_id.clone(),
+            outcome: match self.analysis.verdict {
+                VerdictLabel::Stored => DeliveryOutcome::Stored,
+                VerdictLabel::Duplicate => DeliveryOutcome::Duplicate,
+            },
+            processed_at: self.analysis.processed_at,
+        }
+    }
+}
+
 /// What a write did with one row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WriteOutcome {
@@ -65,6 +84,51 @@ pub enum WriteOutcome {
     AlreadyDead,
     /// It is a duplicate of a document that is neither stored nor in this batch before it: nothing was written.
     OriginalMissing,
+}
+
+/// What a record did to its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryOutcome {
+    /// Its content was judged and is, or was until a revision came, the document.
+    Stored,
+    /// Its content was judged a copy of another document.
+    Duplicate,
+    /// The document was there already with this very content: nothing changed.
+    Repeated,
+}
+
+impl DeliveryOutcome {
+    /// Its name in columns.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Repeated => "repeated",
+        }
+    }
+
+    /// The outcome of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Stored, Self::Duplicate, Self::Repeated].into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+/// One record that brought a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryRow {
+    /// The record.
+    pub origin: Position,
+    /// The document it brought.
+    pub document_id: Arc<str>,
+    /// The record's correlation id.
+    pub correlation_id: CorrelationId,
+    /// What it did.
+    pub outcome: DeliveryOutcome,
+    /// When its verdict was made.
+    pub processed_at: DateTime<Utc>,
 }
 
 /// A document at rest.
@@ -159,8 +223,16 @@ pub struct StoreCounts {
 
 /// Relational store of documents, analyses and dead letters. Resolved writes are durable.
 pub trait DocumentStore: Send + Sync {
-    /// Writes verdicts in order, all in one transaction. One outcome per row.
+    /// Writes verdicts in order, all in one transaction, and notes each written row's record among its document's
+    /// deliveries. One outcome per row.
     fn write(&self, rows: Vec<VerdictRow>) -> BoxFuture<'_, Result<Vec<WriteOutcome>, StoreError>>;
+
+    /// Notes records that changed nothing, so that their correlation ids are found.
+    fn note_deliveries(&self, rows: Vec<DeliveryRow>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Records that brought the document with this id, or that had this correlation id, in the order of the log; at most
+    /// 100.
+    fn deliveries_of<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRow>, StoreError>>;
 
     /// The document with its analysis.
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>>;
@@ -168,7 +240,8 @@ pub trait DocumentStore: Send + Sync {
     /// Documents by id, in the order asked, those found.
     fn get_many<'a>(&'a self, ids: &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<StoredDocument>, StoreError>>;
 
-    /// Documents whose correlation id is this, oldest first, at most 100.
+    /// Documents that records with this correlation id brought, repeats and since replaced revisions too; oldest first, at
+    /// most 100.
     fn by_correlation<'a>(&'a self, correlation_id: &'a str) -> BoxFuture<'a, Result<Vec<StoredDocument>, StoreError>>;
 
     /// One page of documents.
@@ -205,6 +278,19 @@ pub trait DocumentStore: Send + Sync {
     /// Whether the store answers; for health checks. Deadline 2 s.
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Finishes what is queued and lets go of files; later calls fail. Blocks. Nothing to do where nothing is held.
+    fn close(&self) {}
+
     /// Makes every call fail as unavailable until the time has passed; for fault injection only.
     fn fail_for(&self, duration: std::time::Duration);
+
+    /// Which store it is and where, for messages.
+    fn describe(&self) -> String {
+        "the store".to_owned()
+    }
+
+    /// How busy its connections are.
+    fn pools(&self) -> Vec<PoolStatus> {
+        Vec::new()
+    }
 }

@@ -4,8 +4,9 @@
 //! sync. Every call has a deadline and must be made inside a tokio runtime with its timer on.
 
 mod connection;
-mod cursor;
 mod dead_letters;
+mod deliveries;
+pub mod jobs;
 mod queries;
 mod verdicts;
 mod workers;
@@ -19,12 +20,13 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use self::cursor::{Cursor, checked_limit};
 use self::workers::Workers;
+use super::cursor::{self, Cursor, checked_limit};
 use super::documents::{
-    DeadLetterFilter, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
-    VerdictRow, WriteOutcome,
+    DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError,
+    StoredDocument, VerdictRow, WriteOutcome,
 };
+use super::pools::PoolStatus;
 use crate::config::store::StoreConfig;
 use crate::messages::dead_letter::StoredDeadLetter;
 use crate::telemetry::metrics::store_operation;
@@ -50,7 +52,7 @@ impl SqliteStore {
     /// [`StoreError::Damaged`] names a file that is no database of ours or of a newer program;
     /// [`StoreError::Unavailable`] one that can't be opened.
     pub fn open(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { workers: Workers::start(path, config)?, failing_until: Mutex::new(None) })
+        Ok(Self { workers: Workers::start(path, config, connection::MIGRATIONS)?, failing_until: Mutex::new(None) })
     }
 
     /// Fails while faults are injected.
@@ -89,6 +91,16 @@ impl DocumentStore for SqliteStore {
     fn write(&self, rows: Vec<VerdictRow>) -> BoxFuture<'_, Result<Vec<WriteOutcome>, StoreError>> {
         let work = self.workers.write(rows.len(), move |connection| verdicts::write(connection, &rows));
         self.call("write", work)
+    }
+
+    fn note_deliveries(&self, rows: Vec<DeliveryRow>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let work = self.workers.write(rows.len(), move |connection| deliveries::note(connection, &rows));
+        self.call("note_deliveries", work)
+    }
+
+    fn deliveries_of<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRow>, StoreError>> {
+        let id = id.to_owned();
+        self.call("deliveries_of", self.workers.read(move |connection| deliveries::of(connection, &id)))
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {
@@ -200,8 +212,20 @@ impl DocumentStore for SqliteStore {
         })
     }
 
+    fn close(&self) {
+        self.workers.close();
+    }
+
     fn fail_for(&self, duration: Duration) {
         *self.failing_until.lock() = Some(Instant::now() + duration);
+    }
+
+    fn describe(&self) -> String {
+        self.workers.path().display().to_string()
+    }
+
+    fn pools(&self) -> Vec<PoolStatus> {
+        self.workers.pools()
     }
 }
 

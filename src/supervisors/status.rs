@@ -162,6 +162,24 @@ impl Tree {
         self.children().into_iter().find(|child| child.name == name)
     }
 
+    /// How long ago the running supervisor that is furthest behind last looked after its members: under twice the heartbeat
+    /// in a healthy tree. It grows when a supervisor's thread no longer runs, and only that; a stuck actor is replaced.
+    pub fn pulse_age(&self) -> Duration {
+        let now = Instant::now();
+        let mut found = vec![self.root().clone()];
+        let mut oldest = Duration::ZERO;
+        while let Some(core) = found.pop() {
+            if *core.state.lock() == ChildState::Running {
+                oldest = oldest.max(now.saturating_duration_since(*core.looked.lock()));
+            }
+            found.extend(core.nodes.iter().filter_map(|node| match node {
+                NodeCore::Supervisor(core) => Some(core.clone()),
+                NodeCore::Child(_) => None,
+            }));
+        }
+        oldest
+    }
+
     /// Threads that hang and were replaced.
     pub fn hung_threads(&self) -> usize {
         self.env().hung.load(Ordering::Relaxed)

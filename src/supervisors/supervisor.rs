@@ -45,6 +45,8 @@ pub(super) struct SupervisorCore {
     pub escalations: AtomicU64,
     pub state: Mutex<ChildState>,
     pub last_cause: Mutex<Option<Cause>>,
+    /// When it last looked after its members; the tree's pulse.
+    pub looked: Mutex<Instant>,
 }
 
 pub(super) enum NodeCore {
@@ -66,6 +68,7 @@ impl SupervisorCore {
             escalations: AtomicU64::new(0),
             state: Mutex::default(),
             last_cause: Mutex::default(),
+            looked: Mutex::new(Instant::now()),
         })
     }
 }
@@ -177,6 +180,7 @@ impl Supervisor {
         *self.core.state.lock() = ChildState::Starting;
         let end = match self.start_from(0, true).await {
             Ok(()) => {
+                *self.core.looked.lock() = Instant::now();
                 *self.core.state.lock() = ChildState::Running;
                 self.phase.send_replace(SupervisorPhase::Running);
                 self.supervise().await
@@ -280,13 +284,14 @@ impl Supervisor {
             if seat.was_healthy(now, backoff.healthy_after) {
                 seat.failures = 0;
             }
-            delay = backoff.delay(seat.failures);
             seat.failures = seat.failures.saturating_add(1);
             self.window.record(now, (member, worker), &child.name, &exit);
             if seat.is_explained(recovery, child.port.as_deref(), self.env.options.max_poison_streak) {
                 seat.failures = seat.failures.saturating_sub(recovery.explained);
                 self.window.forgive((member, worker), recovery.explained);
             }
+            // a batch that is halved to find its bad message is a search that gets on, not an actor that fails again
+            delay = backoff.delay(if recovery.returned > 1 { 0 } else { seat.failures.saturating_sub(1) });
             self.check_intensity(now)?;
         }
         child.see(worker, |view| view.state = ChildState::BackingOff);
@@ -379,6 +384,7 @@ impl Supervisor {
         let options = &self.env.options;
         let elapsed = now.duration_since(self.last_look).min(options.heartbeat * 2);
         self.last_look = now;
+        *self.core.looked.lock() = now;
         for member in &mut self.members {
             let Member::Unit(child, seats) = member else { continue };
             let stuck_after = child.policy.get().stuck_after;

@@ -163,6 +163,12 @@ impl Topology {
         found
     }
 
+    /// Whether a child or supervisor of this name is declared.
+    pub fn has(&self, name: &str) -> bool {
+        let is_child = self.children().iter().any(|child| child.name == name);
+        is_child || self.supervisors().iter().any(|supervisor| supervisor.name == name)
+    }
+
     fn supervisors(&self) -> Vec<&SupervisorNode> {
         let mut found = vec![&self.root];
         let mut next = 0;

@@ -7,6 +7,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use super::format::OneLine;
+use super::tap::LogTap;
 use crate::config::logging::{LogColor, LogFormat, LoggingConfig};
 
 /// Why logs can't be written as configured.
@@ -25,7 +26,7 @@ pub enum LogsError {
 
 /// Changes the level of the running log.
 #[derive(Debug, Clone)]
-pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>, LogTap);
 
 impl LogLevel {
     /// Sets the level or directives from now on.
@@ -35,6 +36,12 @@ impl LogLevel {
     pub fn set(&self, level: &str) -> Result<(), LogsError> {
         let filter = EnvFilter::try_new(level)?;
         self.0.reload(filter).map_err(|error| LogsError::Gone(error.to_string()))
+    }
+
+    /// Where the running log's lines can be had besides standard error.
+    #[must_use]
+    pub const fn tap(&self) -> &LogTap {
+        &self.1
     }
 }
 
@@ -73,7 +80,8 @@ where
             fmt::layer().event_format(OneLine).with_ansi(colored(config.color)).with_writer(writer).boxed()
         }
     };
-    Ok((tracing_subscriber::registry().with(filter).with(lines), LogLevel(handle)))
+    let tap = LogTap::default();
+    Ok((tracing_subscriber::registry().with(filter).with(lines).with(tap.clone()), LogLevel(handle, tap)))
 }
 
 fn colored(color: LogColor) -> bool {

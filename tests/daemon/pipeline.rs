@@ -96,6 +96,67 @@ async fn copies_are_duplicates_of_the_first_and_say_why() {
 }
 
 #[tokio::test]
+async fn every_correlation_id_is_explained_repeats_and_replaced_revisions_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start(&directory).await;
+    let revised = "Quarry owner Slate and Sons closes its two oldest pits after a wet spring";
+    let mut correlations = Vec::new();
+    for text in [HEADLINE, HEADLINE, revised] {
+        let (status, answer) =
+            daemon.post("/v1/documents", &json!({"id": "told", "source": "news", "text": text})).await;
+        assert_eq!(status, 202, "{answer}");
+        correlations.push(answer["accepted"][0]["correlation_id"].as_str().unwrap().to_owned());
+    }
+    daemon.drained().await;
+    for correlation in &correlations {
+        let (status, way) = daemon.get(&format!("/v1/explain/{correlation}")).await;
+        assert_eq!(status, 200, "{way}");
+        assert_eq!(way["documents"][0]["document"]["text"], revised, "{way}");
+        let deliveries = way["documents"][0]["deliveries"].as_array().unwrap();
+        let told: Vec<_> = deliveries.iter().map(|row| (&row["correlation_id"], &row["outcome"])).collect();
+        let outcomes = [json!("stored"), json!("repeated"), json!("stored")];
+        let expected: Vec<_> = correlations.iter().map(|id| json!(id)).collect();
+        assert_eq!(told, expected.iter().zip(&outcomes).collect::<Vec<_>>(), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn orderly_stop_leaves_whole_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = start(&directory).await;
+    daemon.post("/v1/documents", &json!({"id": "kept", "source": "news", "text": HEADLINE})).await;
+    daemon.drained().await;
+    assert!(daemon.stop().await.success(), "{}", daemon.log_tail());
+    let mut left: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        left.push(entry.unwrap().file_name().to_string_lossy().into_owned());
+    }
+    assert!(left.iter().any(|name| name.contains("sqlite")), "{left:?}");
+    assert!(!left.iter().any(|name| name.ends_with("-wal") || name.ends_with("-shm")), "{left:?}");
+}
+
+#[tokio::test]
+async fn without_an_encoder_copies_are_found_by_their_words_and_nothing_is_scored() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(directory.path(), &["encoder.kind=none"]).await;
+    let batch = json!([
+        {"id": "original", "source": "news", "text": HEADLINE},
+        {"id": "exact", "source": "reddit", "text": HEADLINE.to_uppercase()},
+    ]);
+    assert_eq!(daemon.post("/v1/documents", &batch).await.0, 202);
+    for _ in 0..2 {
+        let original = verdict(&daemon, "original").await["analysis"].clone();
+        assert_eq!(original["verdict"], "stored");
+        assert!(original["sentiment"].is_null() && original["embedding"].is_null(), "{original}");
+        assert_eq!(verdict(&daemon, "exact").await["analysis"]["duplicate_of"], "original");
+        let (status, answer) = daemon.get("/v1/search?q=dividend").await;
+        assert_eq!(status, 503, "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains("encoder.kind"), "{answer}");
+        daemon.kill_and_restart().await;
+    }
+}
+
+#[tokio::test]
 async fn kafka_client_feeds_the_single_binary() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = start(&directory).await;

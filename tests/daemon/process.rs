@@ -33,34 +33,55 @@ pub struct Daemon {
     pub kafka: String,
     directory: PathBuf,
     settings: Vec<String>,
+    environment: Vec<(String, String)>,
     client: reqwest::Client,
 }
 
 impl Daemon {
     /// Starts it on free ports with `settings` (`section.key=value`) over the defaults and waits until it is ready.
     pub async fn start(directory: &Path, settings: &[&str]) -> Self {
+        Self::start_with(directory, settings, &[]).await
+    }
+
+    /// As [`Daemon::start`], with more variables in its environment.
+    pub async fn start_with(directory: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
+        let mut daemon = Self::launch(directory, settings, environment);
+        daemon.wait_ready().await;
+        daemon
+    }
+
+    /// As [`Daemon::start`], where something it needs is away: waits only until its API answers.
+    pub async fn start_unready(directory: &Path, settings: &[&str]) -> Self {
+        let mut daemon = Self::launch(directory, settings, &[]);
+        daemon.wait_until("/health/live").await;
+        daemon
+    }
+
+    fn launch(directory: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
+        tidemill::tls::install_provider();
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let child = Self::spawn(directory, &settings);
-        let mut daemon = Self {
+        let environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let child = Self::spawn(directory, &settings, &environment);
+        Self {
             child,
+            environment,
             url: String::new(),
             kafka: String::new(),
             directory: directory.to_owned(),
             settings,
             client: reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap(),
-        };
-        daemon.wait_ready().await;
-        daemon
+        }
     }
 
     /// Starts it where it can't run; its exit status and log.
     pub fn fails_to_start(directory: &Path, settings: &[&str]) -> (ExitStatus, String) {
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let status = Self::spawn(directory, &settings).wait().unwrap();
+        let status = Self::spawn(directory, &settings, &[]).wait().unwrap();
         (status, std::fs::read_to_string(directory.join("daemon.log")).unwrap())
     }
 
-    fn spawn(directory: &Path, settings: &[String]) -> Child {
+    fn spawn(directory: &Path, settings: &[String], environment: &[(String, String)]) -> Child {
         std::fs::create_dir_all(directory).unwrap();
         let _ = std::fs::remove_file(directory.join("endpoints.json"));
         let log = std::fs::File::options().create(true).append(true).open(directory.join("daemon.log")).unwrap();
@@ -74,6 +95,7 @@ impl Daemon {
             command.args(["--set", setting]);
         }
         command
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("TIDEMILL_DATA_DIR", directory)
             .env("TIDEMILL_CONFIG", Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -84,7 +106,12 @@ impl Daemon {
             .unwrap()
     }
 
-    async fn wait_ready(&mut self) {
+    /// Waits until it is ready.
+    pub async fn wait_ready(&mut self) {
+        self.wait_until("/health/ready").await;
+    }
+
+    async fn wait_until(&mut self, path: &str) {
         let endpoints = self.directory.join("endpoints.json");
         let started = Instant::now();
         let mut tick = tokio::time::interval(Duration::from_millis(20));
@@ -98,7 +125,7 @@ impl Daemon {
             let Ok(value) = serde_json::from_str::<Value>(&text) else { continue };
             self.url = format!("http://{}", value["http"].as_str().unwrap());
             value["kafka"].as_str().unwrap_or_default().clone_into(&mut self.kafka);
-            let ready = self.client.get(format!("{}/health/ready", self.url)).send().await;
+            let ready = self.client.get(format!("{}{path}", self.url)).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }
@@ -116,14 +143,19 @@ impl Daemon {
     pub async fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = Self::spawn(&self.directory, &self.settings);
+        self.child = Self::spawn(&self.directory, &self.settings, &self.environment);
         self.wait_ready().await;
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
     /// Asks it to stop as `systemctl stop` does and waits.
     pub async fn stop(&mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         let started = Instant::now();
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         loop {
@@ -145,6 +177,19 @@ impl Daemon {
     /// GET; status and JSON body.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// GET; status and text.
+    pub async fn get_text(&self, path: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// DELETE; status and JSON body.
+    pub async fn delete(&self, path: &str) -> (u16, Value) {
+        let answer = self.client.delete(format!("{}{path}", self.url)).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }

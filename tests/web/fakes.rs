@@ -18,8 +18,8 @@ use tidemill::messages::pipeline::DuplicateRule;
 use tidemill::messages::record::{NewRecord, Position};
 use tidemill::models::{Encoded, Encoder, ModelError};
 use tidemill::stores::documents::{
-    DeadLetterFilter, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
-    VerdictRow, WriteOutcome,
+    DeadLetterFilter, DeliveryOutcome, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument,
+    StoreCounts, StoreError, StoredDocument, VerdictRow, WriteOutcome,
 };
 use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter, VectorIndex, VectorQuery};
 use tidemill::web::state::{Dependency, InjectedFault, OperationError, Operations, Readiness, TopologyFormat};
@@ -125,6 +125,26 @@ fn page<T>(all: Vec<(String, T)>, limit: usize, cursor: Option<&str>) -> Result<
 impl DocumentStore for FakeStore {
     fn write(&self, _: Vec<VerdictRow>) -> BoxFuture<'_, Result<Vec<WriteOutcome>, StoreError>> {
         self.answer(Vec::new)
+    }
+
+    fn note_deliveries(&self, _: Vec<DeliveryRow>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.answer(|| ())
+    }
+
+    fn deliveries_of<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRow>, StoreError>> {
+        self.answer(|| {
+            let documents = self.documents.lock();
+            let matching = documents.values().filter(|stored| &*stored.document.id == id);
+            matching
+                .map(|stored| DeliveryRow {
+                    origin: stored.analysis.origin.clone(),
+                    document_id: stored.document.id.clone(),
+                    correlation_id: stored.analysis.correlation_id.clone(),
+                    outcome: DeliveryOutcome::Stored,
+                    processed_at: stored.analysis.processed_at,
+                })
+                .collect()
+        })
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<StoredDocument>, StoreError>> {

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 
-use super::context::{Key, MemberContext, Membership, commit_list};
+use super::context::{Key, MemberContext, Membership, Transactions, commit_list};
+use super::errors::log_error;
 use crate::kafka::log::LogError;
 use crate::telemetry::metrics;
 
@@ -31,8 +32,11 @@ impl Committer {
         // One order waits while one is carried out; the next has the newest offsets anyway.
         let (orders, waiting) = sync_channel::<Offsets>(1);
         let work = move || {
+            if let Some(Transactions { transactor, .. }) = &consumer.context().transactions {
+                transactor.make_ready();
+            }
             for offsets in waiting {
-                commit(&consumer, &membership, &offsets);
+                commit(&consumer, &membership, offsets);
             }
         };
         let thread = std::thread::Builder::new().name("kafka-commit".to_owned()).spawn(work);
@@ -56,15 +60,32 @@ impl Committer {
     }
 }
 
-fn commit(consumer: &BaseConsumer<MemberContext>, membership: &Mutex<Membership>, offsets: &[(Key, i64)]) {
-    let result = commit_list(offsets).and_then(|list| consumer.commit(&list, CommitMode::Sync));
+/// Commits these next offsets, with the analyses that go with them where they are published exactly once. Waits.
+pub(super) fn carry_out(consumer: &BaseConsumer<MemberContext>, offsets: &[(Key, i64)]) -> Result<(), LogError> {
+    let result = match &consumer.context().transactions {
+        None => {
+            let list = commit_list(offsets);
+            list.and_then(|list| consumer.commit(&list, CommitMode::Sync)).map_err(|error| log_error(&error))
+        }
+        Some(Transactions { transactor, .. }) => transactor.commit(consumer, offsets),
+    };
     metrics::offsets_committed(if result.is_ok() { "ok" } else { "failed" });
+    result
+}
+
+fn commit(consumer: &BaseConsumer<MemberContext>, membership: &Mutex<Membership>, mut offsets: Offsets) {
+    // An order waits a moment, and a partition may have gone meanwhile.
+    offsets.retain({
+        let membership = membership.lock();
+        move |(key, _)| membership.assigned.contains(key)
+    });
+    let result = carry_out(consumer, &offsets);
     let mut membership = membership.lock();
     match result {
-        Ok(()) => membership.note_committed(offsets),
+        Ok(()) => membership.note_committed(&offsets),
         Err(error) => {
             // Sent again with the next commit.
-            for (key, _) in offsets {
+            for (key, _) in &offsets {
                 membership.sent.remove(key);
             }
             membership.commit_failure = Some(error);

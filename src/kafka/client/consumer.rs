@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::committer::Committer;
-use super::context::{MemberContext, Membership, commit_list};
+use super::committer::{Committer, carry_out};
+use super::context::{MemberContext, Membership, Transactions};
 use super::errors::log_error;
 use super::settings;
 use crate::config::kafka::KafkaConfig;
 use crate::kafka::log::{LogConsumer, LogError, LogEvent, PartitionLag};
+use crate::kafka::outbox::StagedCounts;
 use crate::messages::record::{Position, Record};
-use crate::telemetry::metrics;
 
 /// How long leaving the group may take before its thread is left behind.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
@@ -45,11 +45,11 @@ impl KafkaConsumer {
         group: &str,
         topics: &[String],
         limits: FetchLimits,
+        context: MemberContext,
     ) -> Result<Self, LogError> {
-        let membership = Arc::new(Mutex::new(Membership::default()));
-        let consumer: BaseConsumer<MemberContext> = settings::consumer(config, group)
-            .create_with_context(MemberContext(Arc::clone(&membership)))
-            .map_err(|error| log_error(&error))?;
+        let membership = Arc::clone(&context.membership);
+        let consumer: BaseConsumer<MemberContext> =
+            settings::consumer(config, group).create_with_context(context).map_err(|error| log_error(&error))?;
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|error| log_error(&error))?;
         let topics = topics.iter().map(|name| name.as_str().into()).collect();
@@ -60,6 +60,27 @@ impl KafkaConsumer {
 
     fn member(&self) -> Result<&(Arc<BaseConsumer<MemberContext>>, Committer), LogError> {
         self.member.as_ref().ok_or_else(|| LogError::Failed("the consumer is closed".to_owned()))
+    }
+
+    /// Markers of transactions and aborted records take offsets and are never handed out. Where all that was handed out is
+    /// done, they are behind us once librdkafka has passed them.
+    fn skip_what_is_never_handed_out(&self, consumer: &BaseConsumer<MemberContext>) {
+        let done = self.membership.lock().all_done();
+        if done.is_empty() {
+            return;
+        }
+        let Ok(positions) = consumer.position() else { return };
+        let mut membership = self.membership.lock();
+        for key in done {
+            let position = positions.find_partition(&key.0, key.1).and_then(|element| element.offset().to_raw());
+            let next = membership.committable.get(&key).copied();
+            if let (Some(position), Some(next)) = (position, next)
+                && position > next
+            {
+                membership.committable.insert(key.clone(), position);
+                membership.handed_out.insert(key, position);
+            }
+        }
     }
 
     /// A copy of the message that holds nothing of librdkafka's buffers.
@@ -117,6 +138,8 @@ impl LogConsumer for KafkaConsumer {
             match polled {
                 Some(Ok(message)) => {
                     bytes += message.payload_len() + message.key_len();
+                    let key = (message.topic().to_owned(), message.partition());
+                    self.membership.lock().handed_out.insert(key, message.offset() + 1);
                     records.push(self.record(&message));
                 }
                 Some(Err(error)) if mends_itself(&error) => tracing::warn!(%error, "polling goes on"),
@@ -143,32 +166,39 @@ impl LogConsumer for KafkaConsumer {
         for position in next_offsets {
             let key = (position.topic.to_string(), position.partition);
             if membership.assigned.contains(&key) {
-                membership.committable.insert(key, position.offset);
+                let earlier = membership.committable.get(&key).copied().unwrap_or(0);
+                membership.committable.insert(key, position.offset.max(earlier));
             }
         }
     }
 
     fn commit(&mut self, wait: bool) -> Result<(), LogError> {
         let (consumer, committer) = self.member()?;
+        self.skip_what_is_never_handed_out(consumer);
         let (due, failure) = {
             let mut membership = self.membership.lock();
             let done = if wait { &membership.committed } else { &membership.sent };
             (membership.uncommitted(&membership.assigned, done), membership.commit_failure.take())
         };
+        let transactions = consumer.context().transactions.as_ref();
+        let unfinished = transactions.is_some_and(|transactions| transactions.transactor.is_unfinished());
         if wait {
-            if due.is_empty() {
+            if due.is_empty() && !unfinished {
                 return Ok(());
             }
-            let result = commit_list(&due).and_then(|list| consumer.commit(&list, CommitMode::Sync));
-            metrics::offsets_committed(if result.is_ok() { "ok" } else { "failed" });
-            result.map_err(|error| log_error(&error))?;
+            carry_out(consumer, &due)?;
             self.membership.lock().note_committed(&due);
             return Ok(());
         }
-        if !due.is_empty() && committer.order(due.clone())? {
+        if (!due.is_empty() || unfinished) && committer.order(due.clone())? {
             self.membership.lock().sent.extend(due);
         }
-        failure.map_or(Ok(()), |error| Err(LogError::Unavailable(error.to_string())))
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn staged(&self) -> StagedCounts {
+        let transactions = self.member().ok().and_then(|(consumer, _)| consumer.context().transactions.as_ref());
+        transactions.map_or_else(StagedCounts::default, |Transactions { outbox, .. }| outbox.counts())
     }
 
     fn lag(&self) -> Vec<PartitionLag> {

@@ -2,20 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::kafka::log::LogEvent;
+use super::committer::carry_out;
+use super::transactor::Transactor;
+use crate::kafka::log::{LogError, LogEvent};
+use crate::kafka::outbox::Outbox;
 use crate::telemetry::metrics;
 
-/// A topic and partition.
-pub(super) type Key = (String, i32);
+pub(super) use crate::kafka::outbox::Key;
 
 fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
@@ -28,9 +31,34 @@ fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// What a client's connections suffer from, as librdkafka said last; shared by all clients of a log.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trouble(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
+
+impl Trouble {
+    fn note(&self, error: &KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut last = self.0.lock();
+        // that no broker is left says less than why one was lost
+        if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {
+            *last = Some((code, reason.to_owned()));
+        }
+    }
+
+    /// What was said last, if anything was since the last success.
+    pub(super) fn last(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.0.lock().clone()
+    }
+
+    /// The brokers answered.
+    pub(super) fn is_over(&self) {
+        *self.0.lock() = None;
+    }
+}
+
 /// For clients that need no more than a log.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ClientLog;
+#[derive(Debug, Clone, Default)]
+pub(super) struct ClientLog(pub Trouble);
 
 impl ClientContext for ClientLog {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -38,6 +66,7 @@ impl ClientContext for ClientLog {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.0.note(&error, reason);
         tracing::warn!(target: "librdkafka", %error, reason);
     }
 }
@@ -51,8 +80,6 @@ pub(super) struct Membership {
     pub events: Vec<LogEvent>,
     pub assigned: BTreeSet<Key>,
     pub paused: bool,
-    /// Grows with every assignment.
-    pub epoch: u64,
     /// Next offsets whose verdicts are durable.
     pub committable: BTreeMap<Key, i64>,
     /// Next offsets that were sent to be committed, and not refused.
@@ -61,8 +88,10 @@ pub(super) struct Membership {
     pub committed: BTreeMap<Key, i64>,
     /// Committed offset (or the beginning) and end of partitions, as last heard.
     pub heard: BTreeMap<Key, (i64, i64)>,
+    /// Offsets after the last records handed out under the current assignments.
+    pub handed_out: BTreeMap<Key, i64>,
     /// The last commit beside the polling thread failed with this.
-    pub commit_failure: Option<KafkaError>,
+    pub commit_failure: Option<LogError>,
 }
 
 impl Membership {
@@ -70,6 +99,12 @@ impl Membership {
     pub(super) fn uncommitted(&self, among: &BTreeSet<Key>, done: &BTreeMap<Key, i64>) -> Vec<(Key, i64)> {
         let due = self.committable.iter().filter(|(key, next)| among.contains(*key) && done.get(*key) != Some(*next));
         due.map(|(key, next)| (key.clone(), *next)).collect()
+    }
+
+    /// The partitions where all that was handed out is done.
+    pub(super) fn all_done(&self) -> Vec<Key> {
+        let done = self.handed_out.iter().filter(|(key, next)| self.committable.get(*key) == Some(*next));
+        done.map(|(key, _)| key.clone()).collect()
     }
 
     /// These are committed; what is not ours any more is not remembered.
@@ -97,15 +132,29 @@ fn keys(list: &TopicPartitionList) -> Vec<Key> {
 }
 
 /// The callbacks of a group's member.
-#[derive(Debug, Clone)]
-pub(super) struct MemberContext(pub Arc<Mutex<Membership>>);
+#[derive(Clone)]
+pub(super) struct MemberContext {
+    pub membership: Arc<Mutex<Membership>>,
+    /// Last epoch of an assignment, in all consumers of the log: an epoch never comes twice.
+    pub epochs: Arc<AtomicU64>,
+    /// With `kafka.exactly_once`.
+    pub transactions: Option<Transactions>,
+    pub trouble: Trouble,
+}
+
+/// How analyses and offsets are committed together.
+#[derive(Clone)]
+pub(super) struct Transactions {
+    pub transactor: Arc<Transactor>,
+    pub outbox: Arc<Outbox>,
+}
 
 impl MemberContext {
     /// Commits what is done of partitions that are going, and waits for it.
     fn commit_before_revoke(&self, consumer: &BaseConsumer<Self>, going: &[Key]) {
         let among = going.iter().cloned().collect();
         let due = {
-            let membership = self.0.lock();
+            let membership = self.membership.lock();
             membership.uncommitted(&among, &membership.committed)
         };
         if due.is_empty() {
@@ -116,10 +165,31 @@ impl MemberContext {
             metrics::offsets_committed("lost");
             return;
         }
-        let result = commit_list(&due).and_then(|list| consumer.commit(&list, CommitMode::Sync));
-        metrics::offsets_committed(if result.is_ok() { "ok" } else { "failed" });
-        if let Err(error) = result {
+        if let Err(error) = carry_out(consumer, &due) {
             tracing::warn!(%error, partitions = ?going, "the commit before a rebalance failed");
+        }
+    }
+
+    /// Forgets partitions that are gone. No commit is under way meanwhile, and none names them afterwards.
+    fn forget(&self, going: &[Key]) {
+        let forget = || {
+            let mut membership = self.membership.lock();
+            for key in going {
+                membership.assigned.remove(key);
+                membership.committable.remove(key);
+                membership.sent.remove(key);
+                membership.committed.remove(key);
+                membership.heard.remove(key);
+                membership.handed_out.remove(key);
+            }
+            membership.events.push(LogEvent::Revoked { partitions: going.to_vec() });
+        };
+        match &self.transactions {
+            None => forget(),
+            Some(Transactions { transactor, outbox }) => transactor.between_commits(|| {
+                outbox.revoked(going);
+                forget();
+            }),
         }
     }
 }
@@ -130,17 +200,19 @@ impl ClientContext for MemberContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        ClientLog.error(error, reason);
+        ClientLog(self.trouble.clone()).error(error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
-        let mut membership = self.0.lock();
+        let mut membership = self.membership.lock();
         for (topic, figures) in statistics.topics {
             for (number, partition) in figures.partitions {
-                if number >= 0 && partition.hi_offset >= 0 {
-                    let committed = partition.committed_offset.max(partition.lo_offset).max(0);
-                    membership.heard.insert((topic.clone(), number), (committed, partition.hi_offset));
+                if number < 0 || partition.hi_offset < 0 {
+                    continue;
                 }
+                let key = (topic.clone(), number);
+                let committed = partition.committed_offset.max(partition.lo_offset).max(0);
+                membership.heard.insert(key, (committed, partition.hi_offset));
             }
         }
     }
@@ -152,15 +224,7 @@ impl ConsumerContext for MemberContext {
             Rebalance::Revoke(list) => {
                 let going = keys(list);
                 self.commit_before_revoke(consumer, &going);
-                let mut membership = self.0.lock();
-                for key in &going {
-                    membership.assigned.remove(key);
-                    membership.committable.remove(key);
-                    membership.sent.remove(key);
-                    membership.committed.remove(key);
-                    membership.heard.remove(key);
-                }
-                membership.events.push(LogEvent::Revoked { partitions: going });
+                self.forget(&going);
             }
             Rebalance::Assign(_) => {}
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
@@ -170,11 +234,13 @@ impl ConsumerContext for MemberContext {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Assign(list) = rebalance else { return };
         let paused = {
-            let mut membership = self.0.lock();
             let partitions = keys(list);
+            let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some(Transactions { outbox, .. }) = &self.transactions {
+                outbox.assigned(epoch, &partitions);
+            }
+            let mut membership = self.membership.lock();
             membership.assigned.extend(partitions.iter().cloned());
-            membership.epoch += 1;
-            let epoch = membership.epoch;
             membership.events.push(LogEvent::Assigned { epoch, partitions });
             membership.paused
         };

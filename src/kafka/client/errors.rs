@@ -2,6 +2,7 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use super::context::Trouble;
 use crate::kafka::log::LogError;
 
 /// Whether a broker's answer won't change by asking again.
@@ -21,6 +22,10 @@ fn is_final(code: Code) -> bool {
             | Code::InvalidRecord
             | Code::PolicyViolation
             | Code::InconsistentGroupProtocol
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
     )
 }
 
@@ -31,11 +36,24 @@ pub(super) fn log_error(error: &KafkaError) -> LogError {
         KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::MessageConsumptionFatal(_) => {
             LogError::Failed(text)
         }
+        KafkaError::AdminOp(code) if is_final(*code) => LogError::Failed(text),
         _ => match error.rdkafka_error_code() {
             Some(Code::QueueFull) => LogError::Full(text),
             Some(code) if is_final(code) => LogError::Failed(text),
             Some(_) | None => LogError::Unavailable(text),
         },
+    }
+}
+
+/// Says beside an error of no answer what the connections suffer from. Refused credentials don't mend themselves, so that
+/// is final.
+pub(super) fn explained(error: LogError, trouble: &Trouble) -> LogError {
+    match (error, trouble.last()) {
+        (LogError::Unavailable(_), Some((Code::Authentication | Code::SaslAuthenticationFailed, reason))) => {
+            LogError::Failed(format!("the brokers refuse the credentials of kafka.sasl: {reason}"))
+        }
+        (LogError::Unavailable(text), Some((_, reason))) => LogError::Unavailable(format!("{text}: {reason}")),
+        (error, _) => error,
     }
 }
 

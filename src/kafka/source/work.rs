@@ -149,8 +149,9 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
     }
 
     fn pause_or_resume(&mut self, now: Instant) {
-        let counts = self.ledger.counts();
-        let (records, bytes) = (counts.in_flight + counts.late, counts.bytes);
+        let (counts, staged) = (self.ledger.counts(), self.consumer.staged());
+        let records = counts.in_flight + counts.late + staged.records;
+        let bytes = counts.bytes + staged.bytes;
         let SourceConfig { max_in_flight, max_in_flight_bytes, pause_after_ms, .. } = *self.settings;
         let jammed = !self.held.is_empty() && now - self.last_accepted >= Duration::from_millis(pause_after_ms);
         if !self.paused && (jammed || records >= max_in_flight || bytes >= max_in_flight_bytes) {
@@ -247,7 +248,9 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
 
     fn commit_when_due(&mut self) -> Result<(), LogError> {
         let now = Instant::now();
-        if now >= self.commit_due {
+        // what is staged takes room until it is committed, so much of it is no reason to wait
+        let crowded = self.consumer.staged().records >= (self.settings.max_in_flight / 4).max(1);
+        if now >= self.commit_due || crowded {
             self.commit_due = now + Duration::from_millis(self.settings.commit_interval_ms);
             self.tell_committable();
             match self.consumer.commit(false) {

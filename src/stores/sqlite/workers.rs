@@ -2,16 +2,22 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{open_reader, open_writer, store_error};
 use crate::config::store::StoreConfig;
 use crate::stores::documents::StoreError;
+use crate::stores::pools::PoolStatus;
+
+/// Name of the thread that writes.
+const WRITER: &str = "sqlite-writer";
 
 /// Tells a job's caller how its transaction ended.
 type Completion = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
@@ -31,31 +37,44 @@ type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 /// What runs the jobs.
 pub(super) struct Workers {
     path: PathBuf,
+    /// Jobs that each kind of thread has in work, [writing, reading].
+    working: Arc<[AtomicUsize; 2]>,
     call_timeout: Duration,
-    /// `None` only while dropping.
-    writer: Option<mpsc::Sender<WriteJob>>,
-    /// `None` only while dropping.
-    readers: Option<mpsc::Sender<ReadJob>>,
-    threads: Vec<JoinHandle<()>>,
+    /// `None` once closed.
+    ways: RwLock<Option<Ways>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// To the threads.
+#[derive(Clone)]
+struct Ways {
+    writer: mpsc::Sender<WriteJob>,
+    readers: mpsc::Sender<ReadJob>,
 }
 
 impl Workers {
     /// Opens all connections and starts their threads.
-    pub(super) fn start(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
+    pub(super) fn start(path: &Path, config: &StoreConfig, migrations: &[&str]) -> Result<Self, StoreError> {
         let busy_timeout = Duration::from_millis(config.busy_timeout_ms);
         let (writer, jobs) = mpsc::channel(config.queue_capacity);
-        let connection = open_writer(path, busy_timeout)?;
+        let connection = open_writer(path, busy_timeout, migrations)?;
         let (file, max_rows) = (path.to_owned(), config.max_batch_rows);
-        let mut threads = vec![spawn("sqlite-writer", move || write_jobs(connection, jobs, &file, max_rows))?];
+        let working = Arc::new([const { AtomicUsize::new(0) }; 2]);
+        let writing = Arc::clone(&working);
+        let write = move || write_jobs(connection, jobs, (&file, max_rows), &writing[0]);
+        let mut threads = vec![spawn(WRITER, write)?];
         let (readers, jobs) = mpsc::channel(config.queue_capacity);
         let jobs = Arc::new(Mutex::new(jobs));
         for index in 0..config.readers {
             let connection = open_reader(path, busy_timeout)?;
             let jobs = Arc::clone(&jobs);
-            threads.push(spawn(&format!("sqlite-reader-{index}"), move || read_jobs(&connection, &jobs))?);
+            let reading = Arc::clone(&working);
+            let read = move || read_jobs(&connection, &jobs, &reading[1]);
+            threads.push(spawn(&format!("sqlite-reader-{index}"), read)?);
         }
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
-        Ok(Self { path: path.to_owned(), call_timeout, writer: Some(writer), readers: Some(readers), threads })
+        let ways = RwLock::new(Some(Ways { writer, readers }));
+        Ok(Self { path: path.to_owned(), working, call_timeout, ways, threads: Mutex::new(threads) })
     }
 
     /// Runs `work` in a transaction, maybe together with others; resolved means durable. An error of `work` undoes
@@ -78,9 +97,9 @@ impl Workers {
                 });
             })
         });
-        let Some(writer) = &self.writer else { return Err(gone()) };
+        let ways = self.ways()?;
         let call = async {
-            writer.send(WriteJob { rows, run }).await.map_err(|_| gone())?;
+            ways.writer.send(WriteJob { rows, run }).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
         self.in_time(call).await
@@ -96,9 +115,9 @@ impl Workers {
         let job: ReadJob = Box::new(move |connection| {
             let _ = reply.send(work(connection).map_err(|error| store_error(&error, &path)));
         });
-        let Some(readers) = &self.readers else { return Err(gone()) };
+        let ways = self.ways()?;
         let call = async {
-            readers.send(job).await.map_err(|_| gone())?;
+            ways.readers.send(job).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
         self.in_time(call).await
@@ -106,8 +125,47 @@ impl Workers {
 
     /// Starts `work` on a reading connection without waiting for it; for streams, which have their own bound.
     pub(super) async fn start_read(&self, work: impl FnOnce(&Connection) + Send + 'static) -> Result<(), StoreError> {
-        let Some(readers) = &self.readers else { return Err(gone()) };
-        self.in_time(async { readers.send(Box::new(work)).await.map_err(|_| gone()) }).await
+        let ways = self.ways()?;
+        self.in_time(async { ways.readers.send(Box::new(work)).await.map_err(|_| gone()) }).await
+    }
+
+    /// Lets the threads finish what is queued and closes the connections; later calls fail.
+    pub(super) fn close(&self) {
+        let Some(Ways { writer, readers }) = self.ways.write().take() else { return };
+        let threads = std::mem::take(&mut *self.threads.lock());
+        // Who closes last takes the write-ahead log back into the file, which a reader may not.
+        drop(readers);
+        let (writers, readers): (Vec<_>, Vec<_>) =
+            threads.into_iter().partition(|thread| thread.thread().name() == Some(WRITER));
+        let join = |thread: JoinHandle<()>| {
+            // A thread that panicked has nothing left to close.
+            let _ = thread.join();
+        };
+        readers.into_iter().for_each(join);
+        drop(writer);
+        writers.into_iter().for_each(join);
+    }
+
+    fn ways(&self) -> Result<Ways, StoreError> {
+        self.ways
+            .read()
+            .clone()
+            .ok_or_else(|| StoreError::Unavailable(format!("{}: the store is closed", self.path.display())))
+    }
+
+    /// How busy the connections are.
+    pub(super) fn pools(&self) -> Vec<PoolStatus> {
+        let status = |store, kind: usize, max: usize, waiting| {
+            let used = self.working[kind].load(Ordering::Relaxed).min(max);
+            let address = self.path.display().to_string();
+            PoolStatus { store, address, max, size: max, available: max - used, used, waiting }
+        };
+        let ways = self.ways.read();
+        let (writing, reading) = ways.as_ref().map_or((0, 0), |ways| (waiting(&ways.writer), waiting(&ways.readers)));
+        vec![
+            status("sqlite_writer", 0, 1, writing),
+            status("sqlite_readers", 1, self.threads.lock().len().saturating_sub(1), reading),
+        ]
     }
 
     /// The file.
@@ -124,15 +182,14 @@ impl Workers {
 }
 
 impl Drop for Workers {
-    /// Lets the threads finish what is queued and closes the connections.
     fn drop(&mut self) {
-        self.writer = None;
-        self.readers = None;
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has nothing left to close.
-            let _ = thread.join();
-        }
+        self.close();
     }
+}
+
+/// Jobs in a queue.
+fn waiting<T>(queue: &mpsc::Sender<T>) -> usize {
+    queue.max_capacity() - queue.capacity()
 }
 
 fn gone() -> StoreError {
@@ -157,8 +214,14 @@ fn in_savepoint<T>(
 }
 
 /// The writer's loop: what is waiting shares one transaction and one sync.
-fn write_jobs(mut connection: Connection, mut jobs: mpsc::Receiver<WriteJob>, path: &Path, max_rows: usize) {
+fn write_jobs(
+    mut connection: Connection,
+    mut jobs: mpsc::Receiver<WriteJob>,
+    (path, max_rows): (&Path, usize),
+    working: &AtomicUsize,
+) {
     while let Some(first) = jobs.blocking_recv() {
+        working.store(1, Ordering::Relaxed);
         let mut rows = first.rows;
         let mut batch = vec![first];
         while rows < max_rows
@@ -170,6 +233,7 @@ fn write_jobs(mut connection: Connection, mut jobs: mpsc::Receiver<WriteJob>, pa
         let mut completions = Vec::with_capacity(batch.len());
         let outcome = catch_unwind(AssertUnwindSafe(|| run_batch(&mut connection, batch, &mut completions, path)));
         roll_back(&connection);
+        working.store(0, Ordering::Relaxed);
         let Ok(committed) = outcome else {
             // Callers see their replies dropped and try again.
             tracing::error!(store = "sqlite", "a write panicked");
@@ -214,11 +278,14 @@ fn roll_back(connection: &Connection) {
 }
 
 /// A reader's loop.
-fn read_jobs(connection: &Connection, jobs: &Mutex<mpsc::Receiver<ReadJob>>) {
+fn read_jobs(connection: &Connection, jobs: &Mutex<mpsc::Receiver<ReadJob>>, working: &AtomicUsize) {
     loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let job = jobs.lock().blocking_recv();
         let Some(job) = job else { return };
-        if catch_unwind(AssertUnwindSafe(|| job(connection))).is_err() {
+        working.fetch_add(1, Ordering::Relaxed);
+        let outcome = catch_unwind(AssertUnwindSafe(|| job(connection)));
+        working.fetch_sub(1, Ordering::Relaxed);
+        if outcome.is_err() {
             tracing::error!(store = "sqlite", "a read panicked");
         }
     }

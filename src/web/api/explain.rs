@@ -10,7 +10,7 @@ use super::view::DocumentView;
 use crate::messages::analysis::{Analysis, VerdictLabel};
 use crate::messages::code::ErrorCode;
 use crate::messages::dead_letter::StoredDeadLetter;
-use crate::stores::documents::StoredDocument;
+use crate::stores::documents::{DeliveryRow, StoredDocument};
 use crate::web::app::{App, AppState};
 use crate::web::error::{ApiError, ApiResult};
 use crate::web::parameters::Id;
@@ -113,6 +113,7 @@ impl Found {
 
 async fn document_way(app: &App, stored: StoredDocument) -> ApiResult<Value> {
     let analysis = &stored.analysis;
+    let deliveries: Vec<DeliveryRow> = app.query(app.api.documents.deliveries_of(&analysis.document_id)).await?;
     let original = match &analysis.duplicate_of {
         Some(of) => app.query(app.api.documents.get(of)).await?.map(|original| {
             json!({
@@ -142,6 +143,7 @@ async fn document_way(app: &App, stored: StoredDocument) -> ApiResult<Value> {
     if let Some(original) = original {
         way["original"] = original;
     }
+    way["deliveries"] = json!(deliveries);
     way["document"] = json!(DocumentView::from(stored));
     Ok(way)
 }

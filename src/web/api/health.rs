@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::web::app::AppState;
 use crate::web::openapi;
+use crate::web::state::Node;
 
 /// How long the counts may keep a health check waiting.
 const COUNTS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -33,10 +34,19 @@ pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Val
         "dependencies": readiness.dependencies,
         "backlog_records": backlog,
         "counts": counts,
-        "vectors": app.api.vectors.len(),
+        "vectors": app.api.node.worker.then(|| app.api.vectors.len()),
         "embedding": app.api.encoder.info(),
+        "node": node(&app.api.node),
     });
     (code(readiness.ready && !readiness.stopping), Json(body))
+}
+
+/// The node's roles, and what an API node knows of its workers. Workers that are away do not make it unready: it takes
+/// documents and answers queries without them.
+fn node(node: &Node) -> Value {
+    let roles = [(node.api, "api"), (node.worker, "worker")];
+    let roles: Vec<&str> = roles.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
+    json!({ "roles": roles, "workers": node.workers.as_ref().map(|workers| workers.view()) })
 }
 
 /// `GET /health/live`: 200 as long as the process answers.
