@@ -20,7 +20,6 @@ pub mod housekeeper;
 pub mod notify;
 pub mod open;
 pub mod operations;
-mod original;
 pub mod originals;
 pub mod publisher;
 pub mod rates;

@@ -67,12 +67,12 @@ sections! {
     node: node::NodeConfig;
     /// The Redis server that daemons share. Not used while its URL is empty.
     redis: redis::RedisConfig;
+    /// Qdrant, for vectors that several daemons share.
+    qdrant: qdrant::QdrantConfig;
     /// How to reach PostgreSQL, for `store.backend = "postgres"`.
     postgres: postgres::PostgresConfig;
     /// Answers kept for a while.
     cache: cache::CacheConfig;
-    /// Qdrant, for vectors that several daemons share.
-    qdrant: qdrant::QdrantConfig;
 }
 
 pub mod actors;

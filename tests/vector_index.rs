@@ -58,6 +58,7 @@ macro_rules! conformance {
 
 conformance!(
     finds_what_brute_force_finds,
+    very_similar_vectors_are_all_found,
     inserted_vector_is_found_by_the_next_search,
     removed_and_replaced_vectors_are_gone_at_once,
     equal_similarities_go_by_time_then_id,
@@ -98,15 +99,15 @@ proptest! {
 
 #[test]
 fn graph_recalls_copies_in_clustered_data() {
-    const CLUSTERS: usize = 150;
-    const QUERIES: usize = 500;
+    const CLUSTERS: usize = 50;
+    const QUERIES: usize = 200;
     let mut random = fastrand::Rng::with_seed(8);
     let place = Place::new();
-    let config = VectorsConfig { graph_from: 1000, ..VectorsConfig::default() };
+    let config = VectorsConfig { graph_from: 500, ..VectorsConfig::default() };
     let (index, _) = EmbeddedIndex::open(&place.path(), 96, &config).unwrap();
     let centers: Vec<Arc<[f32]>> = (0..CLUSTERS).map(|_| random_vector(&mut random, 96)).collect();
     let all: Vec<VectorEntry> =
-        (0..6000).map(|at| entry(at, near(&mut random, &centers[at % CLUSTERS], 0.8))).collect();
+        (0..1500).map(|at| entry(at, near(&mut random, &centers[at % CLUSTERS], 0.8))).collect();
     all.iter().for_each(|entry| index.insert(entry.clone()).unwrap());
     assert!(index.wait_until_built(BUILD_DEADLINE));
     let mut found_copies = 0;

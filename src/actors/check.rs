@@ -9,19 +9,7 @@ use super::servers::Sockets;
 /// Tries every service the configuration names. Where a daemon runs already, its lock and ports are the ones in use.
 pub async fn services(config: &Config) -> Vec<Dependency> {
     let running = super::daemon::announced(&config.daemon.data_dir);
-    let mut found = if config.node.is_worker() {
-        let models = open::models(config).map(|models| models.encoder.info().clone());
-        let encoder = models.as_ref().ok().cloned();
-        let mut found = vec![of("models", models.map(|info| info.model.to_string()))];
-        if let Some(encoder) = encoder
-            && let Some(answer) = open::try_vectors(config, &encoder).await
-        {
-            found.push(of("vectors", answer));
-        }
-        found
-    } else {
-        workers(config).await
-    };
+    let mut found = if config.node.is_worker() { models_and_vectors(config).await } else { workers(config).await };
     if let Some(address) = running {
         found.push(of::<String>("daemon", Ok(format!("runs at http://{address}/ and holds the data directory"))));
         return found;
@@ -33,6 +21,18 @@ pub async fn services(config: &Config) -> Vec<Dependency> {
         found.push(of("redis", redis));
     }
     found.push(of("jobs", open::try_jobs(config).await.map(|()| "answers".to_owned())));
+    found
+}
+
+/// The models, and the vector database where one is configured.
+async fn models_and_vectors(config: &Config) -> Vec<Dependency> {
+    let encoder = open::models(config).map(|models| models.encoder.info().clone());
+    let vectors = match &encoder {
+        Ok(encoder) => open::try_vectors(config, encoder).await,
+        Err(_) => None,
+    };
+    let mut found = vec![of("models", encoder.map(|info| info.model.to_string()))];
+    found.extend(vectors.map(|answer| of("vectors", answer)));
     found
 }
 

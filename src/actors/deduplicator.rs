@@ -90,6 +90,7 @@ fn queries(batch: &[Embedded], config: &DedupConfig) -> Vec<VectorQuery> {
             since_ms: Some(since_ms),
             until_ms: Some(until_ms),
             except: Some(Arc::clone(&message.document.id)),
+            min_similarity: Some(config.cosine_threshold),
             ..VectorFilter::default()
         };
         VectorQuery { vector: Arc::clone(vector), k: NEIGHBORS, filter }

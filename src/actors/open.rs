@@ -134,6 +134,7 @@ impl OpenError {
             | Self::StoreLost { .. }
             | Self::WithoutRedis(_)
             | Self::Postgres(postgres::OpenError::Setting(_)) => true,
+            Self::Qdrant(error) => !error.may_pass(),
             Self::Jobs(error) => matches!(error, JobError::InvalidQuery(_)),
             Self::Qdrant(error) => !error.may_pass(),
             // refused credentials, more replicas than brokers, a topic that may not be created
@@ -152,9 +153,9 @@ impl OpenError {
         match self {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
+            Self::Qdrant(error) => error.may_pass(),
             Self::Postgres(error) => error.may_pass(),
             Self::Jobs(error) => matches!(error, JobError::Unavailable(_)),
-            Self::Qdrant(error) => error.may_pass(),
             Self::DataDir { .. } | Self::Socket(_) => true,
             Self::LogFile(_)
             | Self::Model(_)
@@ -334,10 +335,6 @@ async fn open_vectors(
     encoder: &dyn Encoder,
     documents: &Arc<dyn DocumentStore>,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
-    if config.store.vectors.backend == VectorsBackend::Qdrant && encoder.makes_vectors() {
-        let index = QdrantIndex::open(&config.qdrant, encoder.info(), Arc::clone(documents)).await?;
-        return Ok(Arc::new(index));
-    }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
     if !config.node.is_worker() || !encoder.makes_vectors() {
         // nothing is compared or searched here: it stays empty
@@ -345,6 +342,10 @@ async fn open_vectors(
         return Ok(Arc::new(PooledIndex::new(index)));
     }
     same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    if config.store.vectors.backend == VectorsBackend::Qdrant {
+        let index = QdrantIndex::open(&config.qdrant, encoder.info(), Arc::clone(documents)).await?;
+        return Ok(Arc::new(index));
+    }
     let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     let stored = documents.counts().await?.stored;
     match opened {
@@ -393,7 +394,7 @@ fn cluster_lock(config: &Config, redis: Option<&Redis>) -> Arc<dyn ClusterLock> 
     }
     if config.store.vectors.backend == VectorsBackend::Qdrant {
         tracing::warn!(
-            "without [redis] only one daemon may use the qdrant collection: near copies are not told apart between several"
+            "without [redis] near copies are told apart in this daemon only: no other may use its collection"
         );
     }
     Arc::new(LocalLock::default())
@@ -406,14 +407,15 @@ async fn recall(
     vectors: &Arc<dyn VectorIndex>,
     redis: Option<&Redis>,
 ) -> Result<Recall, OpenError> {
+    let recall = |claims| Recall {
+        claims,
+        waiting: Arc::default(),
+        pending: Arc::new(Mutex::new(PendingVectors::default())),
+        vectors: Arc::clone(vectors),
+    };
     let mut memory = DuplicateMemory::new(&config.dedup);
     if !config.node.is_worker() {
-        return Ok(Recall {
-            claims: Arc::new(LocalClaims::new(memory)),
-            waiting: Arc::default(),
-            pending: Arc::new(Mutex::new(PendingVectors::default())),
-            vectors: Arc::clone(vectors),
-        });
+        return Ok(recall(Arc::new(LocalClaims::new(memory))));
     }
     let counts = documents.counts().await?;
     // windows count by the records' own time, so history counts too wherever the memory has room for all of it
@@ -424,12 +426,7 @@ async fn recall(
         Some(redis) if shares_claims(config) => Arc::new(SharedClaims::new(redis, memory, &config.dedup)),
         _ => Arc::new(LocalClaims::new(memory)),
     };
-    Ok(Recall {
-        claims,
-        waiting: Arc::default(),
-        pending: Arc::new(Mutex::new(PendingVectors::default())),
-        vectors: Arc::clone(vectors),
-    })
+    Ok(recall(claims))
 }
 
 /// The cache the configuration asks for.
@@ -525,6 +522,17 @@ pub async fn try_store(config: &Config) -> Result<(), OpenError> {
     }
 }
 
+/// Asks the vector database, where one is configured, for checks; what it says.
+///
+/// # Errors
+/// Why it can't be used.
+pub async fn try_vectors(config: &Config, encoder: &EmbeddingInfo) -> Option<Result<String, OpenError>> {
+    match config.store.vectors.backend {
+        VectorsBackend::Embedded => None,
+        VectorsBackend::Qdrant => Some(QdrantIndex::probe(&config.qdrant, encoder).await.map_err(OpenError::from)),
+    }
+}
+
 /// Opens the job queue and asks it, for checks.
 ///
 /// # Errors
@@ -538,15 +546,4 @@ pub async fn try_jobs(config: &Config) -> Result<(), OpenError> {
 fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {
     let path = config.daemon.data_dir.join(&config.store.sqlite_path);
     Ok(SqliteStore::open(&path, &config.store)?)
-}
-
-/// Asks the vector database, where one is configured, for checks; what it says.
-///
-/// # Errors
-/// Why it can't be used.
-pub async fn try_vectors(config: &Config, encoder: &EmbeddingInfo) -> Option<Result<String, OpenError>> {
-    match config.store.vectors.backend {
-        VectorsBackend::Embedded => None,
-        VectorsBackend::Qdrant => Some(QdrantIndex::probe(&config.qdrant, encoder).await.map_err(OpenError::from)),
-    }
 }

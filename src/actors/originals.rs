@@ -1,5 +1,7 @@
 //! Documents that wait for what they copy, while another daemon has it on its way.
 
+mod look_up;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +11,8 @@ use parking_lot::Mutex;
 use crate::messages::record::Position;
 use crate::stores::claims::Claims;
 use crate::text::near_duplicates::Standing;
+
+pub(super) use self::look_up::{Original, look_up, return_later};
 
 /// First and longest pause between two looks.
 const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));

@@ -16,8 +16,7 @@ use crate::text::entities::symbols;
 use crate::text::fingerprint::content_hash;
 
 use super::deduplicator::store_fault;
-use super::original::{self, Original};
-use super::originals::{Decision, until_settled};
+use super::originals::{Decision, Original, look_up, return_later, until_settled};
 use super::shared::Recall;
 use super::timing::stamp;
 
@@ -214,7 +213,7 @@ impl SqlWriter {
     /// may be on its way in another one: then nothing is forgotten of it, and the record goes back after a moment.
     async fn reconsider(&self, judged: Judged) {
         let on_its_way = match &judged.sighting {
-            Sighting::Copy(copy) => match original::lookup(&*self.vectors, &*self.documents, &copy.of).await {
+            Sighting::Copy(copy) => match look_up(&*self.vectors, &*self.documents, &copy.of).await {
                 Original::Gone => {
                     self.recall.claims.expel(&copy.of);
                     if let Err(error) = self.vectors.remove(vec![Arc::clone(&copy.of)]).await {
@@ -238,7 +237,7 @@ impl SqlWriter {
             "original is not stored, document is judged again"
         );
         if on_its_way {
-            original::return_later(judged);
+            return_later(judged);
         }
     }
 }

@@ -33,8 +33,8 @@ impl Actor for VectorWriter {
         let changed = match self.vectors.shared() {
             Some(shared) => {
                 let (settled, again) = settled(&batch);
-                let changed = !settled.is_empty() || !again.is_empty();
-                if !settled.is_empty() {
+                let changed = !settled.is_empty();
+                if changed {
                     ctx.protect(shared.settle(settled)).await.map_err(store_fault)?;
                 }
                 if !again.is_empty() {

@@ -37,6 +37,8 @@ pub use self::points::{claim_point_id, point_id};
 
 /// Searched for beyond `k`, so that equal similarities can be ordered by time and id.
 const SPARE: usize = 8;
+/// How far below the least similarity the server is asked: it may compare roughly before it compares exactly.
+const MARGIN: f32 = 1e-4;
 /// Queries of one request.
 const QUERY_BATCH: usize = 64;
 /// A vector as long as this or shorter can't be normalised.
@@ -216,12 +218,11 @@ impl Shared {
         &self,
         operation: &'static str,
         queries: &[(VectorQuery, Statement)],
-        floor: Option<f32>,
     ) -> Result<Vec<Vec<ScoredPoint>>, StoreError> {
         let mut found = Vec::with_capacity(queries.len());
         for part in queries.chunks(QUERY_BATCH) {
             let asked: Result<Vec<QueryPoints>, StoreError> =
-                part.iter().map(|(query, statement)| self.query_points(query, statement, floor)).collect();
+                part.iter().map(|(query, statement)| self.query_points(query, statement)).collect();
             let request = QueryBatchPoints {
                 collection_name: self.config.collection.clone(),
                 query_points: asked?,
@@ -244,12 +245,7 @@ impl Shared {
         Ok(found)
     }
 
-    fn query_points(
-        &self,
-        query: &VectorQuery,
-        statement: &Statement,
-        floor: Option<f32>,
-    ) -> Result<QueryPoints, StoreError> {
+    fn query_points(&self, query: &VectorQuery, statement: &Statement) -> Result<QueryPoints, StoreError> {
         let vector = self.normalised(&query.vector).map_err(StoreError::InvalidQuery)?;
         Ok(QueryPoints {
             collection_name: self.config.collection.clone(),
@@ -261,7 +257,7 @@ impl Shared {
                 quantization: Some(points::full_values()),
                 ..SearchParams::default()
             }),
-            score_threshold: floor,
+            score_threshold: query.filter.min_similarity.map(|least| least - MARGIN),
             limit: Some((query.k + SPARE) as u64),
             with_payload: Some(points::wanted_payload()),
             ..QueryPoints::default()
@@ -291,14 +287,15 @@ impl Shared {
     }
 }
 
-/// The `k` best, ordered as every index orders them.
-fn ordered(points: Vec<ScoredPoint>, k: usize) -> Vec<Neighbor> {
-    let mut neighbors: Vec<Neighbor> = points.iter().filter_map(points::neighbor).collect();
+/// The best that were asked for, ordered as every index orders them.
+fn ordered(points: Vec<ScoredPoint>, query: &VectorQuery) -> Vec<Neighbor> {
+    let enough = |found: &Neighbor| query.filter.min_similarity.is_none_or(|least| found.similarity >= least);
+    let mut neighbors: Vec<Neighbor> = points.iter().filter_map(points::neighbor).filter(enough).collect();
     neighbors.sort_by(|one, two| {
         let similarity = two.similarity.total_cmp(&one.similarity);
         similarity.then_with(|| one.timestamp_ms.cmp(&two.timestamp_ms)).then_with(|| one.id.cmp(&two.id))
     });
-    neighbors.truncate(k);
+    neighbors.truncate(query.k);
     neighbors
 }
 
@@ -333,8 +330,8 @@ impl VectorIndex for QdrantIndex {
                 })
                 .collect();
             self.shared.check_ready()?;
-            let found = self.shared.query("nearest", &stated, None).await?;
-            Ok(found.into_iter().zip(&stated).map(|(points, (query, _))| ordered(points, query.k)).collect())
+            let found = self.shared.query("nearest", &stated).await?;
+            Ok(found.into_iter().zip(&stated).map(|(points, (query, _))| ordered(points, query)).collect())
         }
         .boxed()
     }

@@ -61,13 +61,9 @@ pub struct ClaimLimits {
 
 /// A vector index with claims.
 pub trait SharedVectors: Send + Sync {
-    /// For each query, in order, its nearest of at least `floor`, best first: stored vectors and claims of documents on
+    /// For each query, in order, its nearest, best first: stored vectors and claims of documents on
     /// their way, each document once. A stored vector whose document is claimed anew does not count.
-    fn nearest_claimed(
-        &self,
-        queries: Vec<VectorQuery>,
-        floor: f32,
-    ) -> BoxFuture<'_, Result<Vec<Vec<Neighbor>>, StoreError>>;
+    fn nearest_claimed(&self, queries: Vec<VectorQuery>) -> BoxFuture<'_, Result<Vec<Vec<Neighbor>>, StoreError>>;
 
     /// Makes claims, each in place of what the document claimed before. Resolved claims are seen by every later search.
     fn claim(&self, claims: Vec<VectorClaim>) -> BoxFuture<'_, Result<(), StoreError>>;

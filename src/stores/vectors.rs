@@ -35,6 +35,9 @@ pub struct VectorFilter {
     pub symbol: Option<String>,
     /// Never this id.
     pub except: Option<Arc<str>>,
+    /// Only those at least as similar as this. A high bound makes a search exact and quick, however many vectors there
+    /// are.
+    pub min_similarity: Option<f32>,
 }
 
 /// A neighbour.

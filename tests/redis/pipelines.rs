@@ -157,14 +157,15 @@ impl Daemon {
     async fn start(redis: &RedisConfig, store: &Arc<dyn DocumentStore>, directory: &std::path::Path) -> Self {
         let dedup = DedupConfig::default();
         let claims = SharedClaims::new(&Redis::open(redis).unwrap(), DuplicateMemory::new(&dedup), &dedup);
+        let index = EmbeddedIndex::open(directory, 384, &VectorsConfig::default()).unwrap().0;
+        let index = Arc::new(PooledIndex::new(index));
         let recall = Recall {
             claims: Arc::new(claims),
             waiting: Arc::default(),
             pending: Arc::new(Mutex::new(PendingVectors::default())),
+            vectors: index.clone(),
         };
         let outcome = Arc::new(Outcome::default());
-        let index = EmbeddedIndex::open(directory, 384, &VectorsConfig::default()).unwrap().0;
-        let index = Arc::new(PooledIndex::new(index));
         let (fingerprinter, fingerprinter_in) = mailbox("fingerprinter", 64);
         let (middle, middle_in) = mailbox("middle", 64);
         let (sql_writer, sql_writer_in) = mailbox("sql_writer", 16);

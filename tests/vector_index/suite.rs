@@ -56,6 +56,10 @@ async fn nearest(index: &dyn VectorIndex, vector: &[f32], k: usize, filter: &Vec
     index.nearest(query).await.unwrap()
 }
 
+fn cosine(one: &[f32], two: &[f32]) -> f32 {
+    one.iter().zip(two).map(|(one, two)| one * two).sum()
+}
+
 pub fn brute_force(entries: &[VectorEntry], query: &[f32], k: usize, filter: &VectorFilter) -> Vec<Neighbor> {
     let passes = |entry: &&VectorEntry| {
         filter.since_ms.is_none_or(|since| entry.timestamp_ms >= since)
@@ -63,13 +67,14 @@ pub fn brute_force(entries: &[VectorEntry], query: &[f32], k: usize, filter: &Ve
             && filter.source.as_ref().is_none_or(|source| **source == *entry.source)
             && filter.symbol.as_ref().is_none_or(|symbol| entry.symbols.contains(symbol))
             && filter.except.as_ref().is_none_or(|except| *except != entry.id)
+            && filter.min_similarity.is_none_or(|least| cosine(&entry.vector, query) >= least)
     };
     let mut all: Vec<Neighbor> = entries
         .iter()
         .filter(passes)
         .map(|entry| Neighbor {
             id: Arc::clone(&entry.id),
-            similarity: entry.vector.iter().zip(query).map(|(one, two)| one * two).sum(),
+            similarity: cosine(&entry.vector, query),
             timestamp_ms: entry.timestamp_ms,
         })
         .collect();
@@ -108,6 +113,8 @@ pub async fn finds_what_brute_force_finds(index: &dyn VectorIndex) {
         VectorFilter { symbol: Some("S4".into()), since_ms: at(2990), ..VectorFilter::default() },
         VectorFilter { symbol: Some("none".into()), ..VectorFilter::default() },
         VectorFilter { source: Some("reddit".into()), symbol: Some("S2".into()), ..VectorFilter::default() },
+        VectorFilter { min_similarity: Some(0.4), ..VectorFilter::default() },
+        VectorFilter { min_similarity: Some(0.8), since_ms: at(1000), ..VectorFilter::default() },
         VectorFilter { symbol: Some("ALL".into()), except: Some("doc-000007".into()), ..VectorFilter::default() },
     ];
     for filter in &filters {
@@ -117,6 +124,33 @@ pub async fn finds_what_brute_force_finds(index: &dyn VectorIndex) {
         assert_eq!(found.len(), vectors.len());
         for (vector, found) in vectors.iter().zip(&found) {
             assert_same(found, &brute_force(&all, vector, 5, filter));
+        }
+    }
+}
+
+/// A search for very similar vectors misses none, and finds no others.
+pub async fn very_similar_vectors_are_all_found(index: &dyn VectorIndex) {
+    let mut random = fastrand::Rng::with_seed(12);
+    let centers: Vec<Arc<[f32]>> = (0..40).map(|_| random_vector(&mut random, DIMENSION)).collect();
+    let all: Vec<VectorEntry> = (0..2500)
+        .map(|at| {
+            let likeness = [0.5, 0.9, 0.97][at % 3];
+            entry(at, near(&mut random, &centers[at % centers.len()], likeness))
+        })
+        .collect();
+    insert_all(index, &all).await;
+    let (since_ms, until_ms) = (Some(200 * 60_000), Some(2300 * 60_000));
+    for _ in 0..60 {
+        let center = random.usize(0..centers.len());
+        let query = near(&mut random, &centers[center], 0.98);
+        for least in [0.8, 0.9, 0.95] {
+            let filter = VectorFilter { since_ms, until_ms, min_similarity: Some(least), ..VectorFilter::default() };
+            let found = nearest(index, &query, 100, &filter).await;
+            // one on the border may be rounded to either side
+            let above = VectorFilter { min_similarity: Some(least + 1e-5), ..filter.clone() };
+            assert!(found.len() >= brute_force(&all, &query, 100, &above).len());
+            let below = VectorFilter { min_similarity: Some(least - 1e-5), ..filter };
+            assert_same(&found, &brute_force(&all, &query, 100, &below)[..found.len()]);
         }
     }
 }

@@ -23,8 +23,6 @@ use super::{decide, queries, store_fault, vector_of};
 const LOCK: &str = "near-duplicates";
 /// How often the lock may be lost before the batch waits and starts over.
 const ATTEMPTS: usize = 5;
-/// How far below the threshold the index is asked: its sums may round otherwise than ours.
-const MARGIN: f32 = 1e-4;
 
 /// For each message of the batch, the earlier document it copies, if any. What copies none is claimed.
 pub(super) async fn check(
@@ -57,9 +55,7 @@ async fn in_turn(
     let lease = vectors.limits().lease;
     let started = Instant::now();
     let held = lock.acquire(LockRequest { name: LOCK, lease, patience: lease }).await?;
-    let floor = config.cosine_threshold - MARGIN;
-    let indexed =
-        if queries.is_empty() { Vec::new() } else { vectors.nearest_claimed(queries.to_vec(), floor).await? };
+    let indexed = if queries.is_empty() { Vec::new() } else { vectors.nearest_claimed(queries.to_vec()).await? };
     let copied = decide(batch, config, PendingVectors::default(), indexed);
     vectors.claim(claims(batch, &copied)).await?;
     let in_time = held.still_held();

@@ -77,11 +77,7 @@ impl Shared {
 }
 
 impl SharedVectors for QdrantIndex {
-    fn nearest_claimed(
-        &self,
-        queries: Vec<VectorQuery>,
-        floor: f32,
-    ) -> BoxFuture<'_, Result<Vec<Vec<Neighbor>>, StoreError>> {
+    fn nearest_claimed(&self, queries: Vec<VectorQuery>) -> BoxFuture<'_, Result<Vec<Vec<Neighbor>>, StoreError>> {
         async move {
             let shared = &self.shared;
             shared.check_ready()?;
@@ -93,7 +89,7 @@ impl SharedVectors for QdrantIndex {
                     (query, statement)
                 })
                 .collect();
-            let found = shared.query("nearest_claimed", &stated, Some(floor)).await?;
+            let found = shared.query("nearest_claimed", &stated).await?;
             let anew = shared.claimed_anew(&found).await?;
             let counts = |point: &ScoredPoint| {
                 let id = points::text(&point.payload, DOCUMENT_ID);
@@ -102,7 +98,7 @@ impl SharedVectors for QdrantIndex {
             let answers = found
                 .into_iter()
                 .zip(&stated)
-                .map(|(points, (query, _))| ordered(points.into_iter().filter(counts).collect(), query.k));
+                .map(|(points, (query, _))| ordered(points.into_iter().filter(counts).collect(), query));
             Ok(answers.collect())
         }
         .boxed()

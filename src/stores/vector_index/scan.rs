@@ -47,10 +47,37 @@ pub(super) fn dot(one: &[f32], two: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
+/// Values at the beginning of a vector that are compared first, where only very similar ones are looked for.
+pub(super) const HEAD: usize = 64;
+
+/// What the first comparison needs of a vector, beside the first of its codes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct HeadCoding {
+    /// Value of one step, as in [`Coding`].
+    scale: f32,
+    /// Norm of what rounding took away from the head.
+    error: f32,
+    /// Norm of the values behind the head.
+    rest: f32,
+}
+
+impl HeadCoding {
+    /// Of a vector with these codes.
+    pub(super) fn new(values: &[f32], codes: &[i8], scale: f32) -> Self {
+        let head = HEAD.min(values.len());
+        let lost = values[..head].iter().zip(codes).map(|(value, code)| (value - scale * f32::from(*code)).powi(2));
+        Self { scale, error: lost.sum::<f32>().sqrt(), rest: dot(&values[head..], &values[head..]).sqrt() }
+    }
+
+    /// Of no vector.
+    pub(super) const NONE: Self = Self { scale: 0.0, error: 0.0, rest: 0.0 };
+}
+
 /// A query ready for scanning.
 pub(super) struct Query {
     codes: Vec<i8>,
     coding: Coding,
+    head: HeadCoding,
 }
 
 impl Query {
@@ -58,7 +85,8 @@ impl Query {
     pub(super) fn new(values: &[f32]) -> Self {
         let mut codes = vec![0; values.len()];
         let coding = quantise(values, &mut codes);
-        Self { codes, coding }
+        let head = HeadCoding::new(values, &codes, coding.scale);
+        Self { codes, coding, head }
     }
 
     /// As the graph takes it.
@@ -90,6 +118,47 @@ impl Query {
         for (codes, coding) in block.chunks_exact(self.codes.len()).zip(codings) {
             bounds.push(self.upper_bound(dot_codes(&self.codes, codes), *coding));
         }
+    }
+
+    /// Rows of a block whose exact similarity may reach `bar`, as far as their heads tell: what lies behind the heads adds
+    /// at most the product of the norms there. `heads` has the first codes of each row.
+    pub(super) fn candidates(&self, heads: &[i8], codings: &[HeadCoding], bar: f32, found: &mut Vec<usize>) {
+        found.clear();
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2, as was just asked.
+            unsafe { self.candidates_avx2(heads, codings, bar, found) };
+            return;
+        }
+        let head = self.head_codes();
+        for (row, (codes, coding)) in heads.chunks_exact(head.len()).zip(codings).enumerate() {
+            if self.head_bound(dot_codes(head, codes), *coding) >= bar {
+                found.push(row);
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn candidates_avx2(&self, heads: &[i8], codings: &[HeadCoding], bar: f32, found: &mut Vec<usize>) {
+        let head = self.head_codes();
+        for (row, (codes, coding)) in heads.chunks_exact(head.len()).zip(codings).enumerate() {
+            if self.head_bound(dot_codes_avx2(head, codes), *coding) >= bar {
+                found.push(row);
+            }
+        }
+    }
+
+    fn head_codes(&self) -> &[i8] {
+        &self.codes[..HEAD.min(self.codes.len())]
+    }
+
+    /// The most the exact similarity can be, where the product of the heads' codes is this.
+    fn head_bound(&self, product: i32, coding: HeadCoding) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "the bound's slack is wider")]
+        let coded = product as f32 * self.head.scale * coding.scale;
+        // as for whole vectors, with heads no longer than 1
+        coded + self.head.error + (1.0 + self.head.error) * coding.error + self.head.rest * coding.rest + SLACK
     }
 
     /// The most the exact similarity to a vector of this coding can be, where the product of the codes is this.
@@ -232,6 +301,23 @@ mod tests {
             Query::new(&one).upper_bounds(&codes, &[coding], &mut bounds);
             let exact = dot(&one, &two);
             prop_assert!(bounds[0] >= exact && bounds[0] < exact + 0.1, "{} / {exact}", bounds[0]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn heads_rule_out_nothing_that_reaches_the_bar(
+            one in prop::collection::vec(-1.0_f32..1.0, 96), noise in prop::collection::vec(-1.0_f32..1.0, 96),
+            share in 0.0_f32..1.5, bar in 0.5_f32..1.0,
+        ) {
+            let one = normalised(one);
+            let two = normalised(one.iter().zip(normalised(noise)).map(|(one, noise)| one + share * noise).collect());
+            let mut codes = vec![0; two.len()];
+            let coding = quantise(&two, &mut codes);
+            let head = HeadCoding::new(&two, &codes, coding.scale);
+            let mut found = Vec::new();
+            Query::new(&one).candidates(&codes[..HEAD], &[head], bar, &mut found);
+            prop_assert!(dot(&one, &two) < bar || found == [0], "{} / {bar}", dot(&one, &two));
         }
     }
 

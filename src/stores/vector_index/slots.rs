@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::scan::{Best, Coding, Found, Query, dot, quantise};
+use super::scan::{Best, Coding, Found, HEAD, HeadCoding, Query, dot, quantise};
 use crate::stores::vectors::{VectorEntry, VectorFilter};
 
 /// Rows of one block: memory grows in steps of this, without copying.
@@ -35,6 +35,11 @@ pub(super) struct Slots {
     values: Vec<Vec<f32>>,
     codes: Vec<Vec<i8>>,
     codings: Vec<Vec<Coding>>,
+    /// The first codes of each vector again, close together.
+    heads: Vec<Vec<i8>>,
+    head_codings: Vec<Vec<HeadCoding>>,
+    /// Earliest and latest time ever in each block.
+    spans: Vec<(i64, i64)>,
     metas: Vec<Option<Meta>>,
     /// How often each slot was filled.
     generations: Vec<u32>,
@@ -57,6 +62,9 @@ impl Slots {
             values: Vec::new(),
             codes: Vec::new(),
             codings: Vec::new(),
+            heads: Vec::new(),
+            head_codings: Vec::new(),
+            spans: Vec::new(),
             metas: Vec::new(),
             generations: Vec::new(),
             free: Vec::new(),
@@ -173,10 +181,20 @@ impl Slots {
             self.values.push(vec![0.0; BLOCK_ROWS * self.dimension]);
             self.codes.push(vec![0; BLOCK_ROWS * self.dimension]);
             self.codings.push(vec![Coding { scale: 0.0, error: 0.0 }; BLOCK_ROWS]);
+            self.heads.push(vec![0; BLOCK_ROWS * self.head()]);
+            self.head_codings.push(vec![HeadCoding::NONE; BLOCK_ROWS]);
+            self.spans.push((i64::MAX, i64::MIN));
         }
         let range = row * self.dimension..(row + 1) * self.dimension;
         self.values[block][range.clone()].copy_from_slice(values);
-        self.codings[block][row] = quantise(values, &mut self.codes[block][range]);
+        let coding = quantise(values, &mut self.codes[block][range.clone()]);
+        let codes = &self.codes[block][range];
+        let head = self.dimension.min(HEAD);
+        self.heads[block][row * head..(row + 1) * head].copy_from_slice(&codes[..head]);
+        self.head_codings[block][row] = HeadCoding::new(values, codes, coding.scale);
+        self.codings[block][row] = coding;
+        let (earliest, latest) = self.spans[block];
+        self.spans[block] = (earliest.min(meta.timestamp_ms), latest.max(meta.timestamp_ms));
         self.by_id.insert(Arc::clone(&meta.id), slot);
         self.list(slot, &meta);
         self.metas[slot as usize] = Some(meta);
@@ -258,17 +276,47 @@ impl Slots {
             return;
         }
         let similarity = dot(query, self.values(slot)).clamp(-1.0, 1.0);
+        if filter.min_similarity.is_some_and(|least| similarity < least) {
+            return;
+        }
         let timestamp_ms = self.meta(slot).map_or(0, |meta| meta.timestamp_ms);
         best.offer(Found { similarity, timestamp_ms, slot }, |one, two| self.id(one) < self.id(two));
+    }
+
+    fn head(&self) -> usize {
+        self.dimension.min(HEAD)
+    }
+
+    /// Blocks that may have vectors of the filter's time, with the slot of their first row and their rows.
+    fn blocks(&self, filter: &VectorFilter) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (since, until) = (filter.since_ms.unwrap_or(i64::MIN), filter.until_ms.unwrap_or(i64::MAX));
+        let meets = move |(earliest, latest): (i64, i64)| earliest <= until && latest >= since;
+        let slots = self.slot_count();
+        self.spans.iter().enumerate().filter(move |(_, span)| meets(**span)).map(move |(block, _)| {
+            let first = block * BLOCK_ROWS;
+            (block, first, slots.saturating_sub(first).min(BLOCK_ROWS))
+        })
+    }
+
+    /// Compares the heads of every vector, and those that may be similar enough by all their values; exact.
+    pub(super) fn scan_heads(&self, best: &mut Best, query: &[f32], filter: &VectorFilter, least: f32) {
+        let coded = Query::new(query);
+        let mut found = Vec::new();
+        for (block, first, rows) in self.blocks(filter) {
+            let (heads, codings) = (&self.heads[block][..rows * self.head()], &self.head_codings[block][..rows]);
+            coded.candidates(heads, codings, best.bar().max(least), &mut found);
+            for &row in &found {
+                self.offer(best, query, u32::try_from(first + row).unwrap_or(u32::MAX), filter);
+            }
+        }
     }
 
     /// Compares every vector; exact.
     pub(super) fn scan(&self, best: &mut Best, query: &[f32], filter: &VectorFilter) {
         let coded = Query::new(query);
         let mut bounds = Vec::with_capacity(BLOCK_ROWS);
-        for (block, (codes, codings)) in self.codes.iter().zip(&self.codings).enumerate() {
-            let first = block * BLOCK_ROWS;
-            let rows = self.slot_count().saturating_sub(first).min(BLOCK_ROWS);
+        for (block, first, rows) in self.blocks(filter) {
+            let (codes, codings) = (&self.codes[block], &self.codings[block]);
             coded.upper_bounds(&codes[..rows * self.dimension], &codings[..rows], &mut bounds);
             for (row, &bound) in bounds.iter().enumerate() {
                 if bound >= best.bar() {

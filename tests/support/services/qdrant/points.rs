@@ -8,8 +8,8 @@ use qdrant_client::qdrant::vector_input::Variant as InputVariant;
 use qdrant_client::qdrant::with_payload_selector::SelectorOptions as PayloadOptions;
 use qdrant_client::qdrant::with_vectors_selector::SelectorOptions as VectorsOptions;
 use qdrant_client::qdrant::{
-    self, DenseVector, FieldType, PayloadSchemaType, PointsSelector, ScoredPoint, UpdateStatus, Value,
-    VectorOutput, VectorsOutput, WithPayloadSelector, WithVectorsSelector, vector_output, vectors_output,
+    self, DenseVector, FieldType, PayloadSchemaType, PointsSelector, ScoredPoint, UpdateStatus, Value, VectorOutput,
+    VectorsOutput, WithPayloadSelector, WithVectorsSelector, vector_output, vectors_output,
 };
 use tonic::{Request, Response, Status};
 

@@ -16,7 +16,7 @@ const WAIT_MS: std::ops::Range<u64> = 100..600;
 
 /// Where the original is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Original {
+pub(in crate::actors) enum Original {
     /// It won't be stored.
     Gone,
     /// Another daemon is about to store it, or did so meanwhile.
@@ -25,7 +25,11 @@ pub(super) enum Original {
 
 /// Looks for it. With an index of our own it can only have been ahead of its copy, so it is gone. Where that can't be
 /// told now, it counts as on its way: the copy comes again.
-pub(super) async fn lookup(vectors: &dyn VectorIndex, documents: &dyn DocumentStore, id: &Arc<str>) -> Original {
+pub(in crate::actors) async fn look_up(
+    vectors: &dyn VectorIndex,
+    documents: &dyn DocumentStore,
+    id: &Arc<str>,
+) -> Original {
     let Some(shared) = vectors.shared() else { return Original::Gone };
     match in_installation(shared, documents, id).await {
         Ok(original) => original,
@@ -60,7 +64,7 @@ async fn in_installation(
 
 /// Lets a record go back to its source after a moment, so that waiting for another daemon does not spin. How many wait is
 /// bounded by the records the source has out.
-pub(super) fn return_later(judged: Judged) {
+pub(in crate::actors) fn return_later(judged: Judged) {
     let wait = Duration::from_millis(fastrand::u64(WAIT_MS));
     tokio::spawn(async move {
         tokio::time::sleep(wait).await;

@@ -1,0 +1,458 @@
+//! Two pipelines over one Qdrant and one document store, as two daemons of a group are: near copies reach both at once.
+//! Their texts have nothing in common: only the check by meaning can tell.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use chrono::Utc;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::json;
+use tidemill::actors::deduplicator::Deduplicator;
+use tidemill::actors::fingerprinter::Fingerprinter;
+use tidemill::actors::shared::{PendingVectors, Recall, bury};
+use tidemill::actors::sql_writer::{SqlWriter, Verdict};
+use tidemill::actors::vector_writer::VectorWriter;
+use tidemill::config::cache::CacheConfig;
+use tidemill::config::dedup::DedupConfig;
+use tidemill::config::documents::DocumentsConfig;
+use tidemill::messages::analysis::VerdictLabel;
+use tidemill::messages::code::ErrorCode;
+use tidemill::messages::dead_letter::{DeadLetter, StoredDeadLetter};
+use tidemill::messages::delivery::{Delivery, Ledger};
+use tidemill::messages::document::Document;
+use tidemill::messages::pipeline::{Embedded, Fingerprinted, Intake, Judged, Sighting};
+use tidemill::messages::record::{Position, Record};
+use tidemill::models::Encoded;
+use tidemill::stores::cache::Cache;
+use tidemill::stores::claims::LocalClaims;
+use tidemill::stores::documents::{DocumentStore, StoreError};
+use tidemill::stores::lock::{ClusterLock, Lease, LeaseKeeper, LocalLock, LockRequest};
+use tidemill::stores::qdrant::QdrantIndex;
+use tidemill::stores::vectors::VectorIndex;
+use tidemill::supervisors::{
+    Actor, BatchPolicy, ChildSpec, Context, Fault, Intensity, Mailbox, Options, SupervisorSpec, Tree, mailbox, start,
+};
+use tidemill::text::decode::decode;
+use tidemill::text::near_duplicates::DuplicateMemory;
+use tokio::sync::mpsc;
+
+use crate::server::QdrantTestServer;
+use crate::suite::{DIMENSION, near, random_vector};
+use crate::{PATIENCE, Place, embedding};
+
+/// One group in so many has poison at the first daemon, behind the check.
+const POISON_EVERY: usize = 10;
+
+/// Stands for the embedder: the vectors of a group are near copies of each other.
+struct Embedder {
+    groups: Arc<Vec<Arc<[f32]>>>,
+    deduplicator: Mailbox<Embedded>,
+    random: fastrand::Rng,
+}
+
+fn group_of(id: &str) -> usize {
+    id.split('@').next().unwrap().parse().unwrap()
+}
+
+impl Actor for Embedder {
+    type Message = Fingerprinted;
+
+    async fn handle(&mut self, batch: Vec<Fingerprinted>, ctx: &Context<Fingerprinted>) -> Result<(), Fault> {
+        for Fingerprinted { delivery, document, sighting, timings } in batch {
+            if self.random.u8(..8) == 0 {
+                tokio::time::sleep(Duration::from_millis(self.random.u64(1..15))).await;
+            }
+            // the same document has the same vector whenever it comes
+            let mut own = fastrand::Rng::with_seed(document.id.bytes().map(u64::from).fold(7, |sum, it| sum * 31 + it));
+            let vector = near(&mut own, &self.groups[group_of(&document.id)], 0.99);
+            let encoded = (sighting == Sighting::Fresh).then_some(Encoded { vector, tokens: 1, trunk: None });
+            ctx.send(&self.deduplicator, Embedded { delivery, document, sighting, encoded, timings }).await?;
+            ctx.done(1);
+        }
+        Ok(())
+    }
+}
+
+/// Stands for the sentiment analyzer: dies of poison that passed the check.
+struct Analyzer(Mailbox<Judged>);
+
+impl Actor for Analyzer {
+    type Message = Judged;
+
+    async fn handle(&mut self, batch: Vec<Judged>, ctx: &Context<Judged>) -> Result<(), Fault> {
+        for judged in batch {
+            if judged.sighting == Sighting::Fresh && judged.document.id.ends_with("poison") {
+                return Err(Fault::reject(ErrorCode::EncodingFailed, "poison"));
+            }
+            ctx.send(&self.0, judged).await?;
+            ctx.done(1);
+        }
+        Ok(())
+    }
+}
+
+/// What became durable, in order.
+#[derive(Default)]
+struct Outcome {
+    verdicts: Mutex<Vec<Arc<str>>>,
+    dead: Mutex<Vec<Arc<str>>>,
+}
+
+/// The end of the way.
+struct End(Arc<Outcome>);
+
+impl Actor for End {
+    type Message = Verdict;
+
+    async fn handle(&mut self, batch: Vec<Verdict>, _: &Context<Verdict>) -> Result<(), Fault> {
+        for verdict in batch {
+            self.0.verdicts.lock().push(Arc::clone(&verdict.analysis.document_id));
+            verdict.judged.delivery.complete();
+        }
+        Ok(())
+    }
+}
+
+/// Keeps dead letters in the store, as the daemon does.
+struct Graves(Arc<dyn DocumentStore>, Arc<Outcome>);
+
+impl Actor for Graves {
+    type Message = DeadLetter;
+
+    async fn handle(&mut self, batch: Vec<DeadLetter>, _: &Context<DeadLetter>) -> Result<(), Fault> {
+        for letter in batch {
+            let Position { topic, partition, offset } = letter.delivery.position().clone();
+            let stored = StoredDeadLetter {
+                id: StoredDeadLetter::id_of(&topic, partition, offset),
+                document_id: letter.document_id.clone(),
+                correlation_id: letter.delivery.correlation_id().to_string(),
+                stage: letter.stage,
+                code: letter.code,
+                error: letter.error,
+                attempts: letter.attempts,
+                history: letter.history,
+                topic,
+                partition,
+                offset,
+                first_seen: Utc::now(),
+                dead_at: Utc::now(),
+                replayed_at: None,
+                key: None,
+                value: Vec::new(),
+                headers: Vec::new(),
+            };
+            self.0.write_dead_letter(stored).await.unwrap();
+            self.1.dead.lock().extend(letter.document_id);
+            letter.delivery.complete();
+        }
+        Ok(())
+    }
+}
+
+/// Delivers what comes back again.
+struct Again(mpsc::Sender<Record>, Mutex<usize>);
+
+impl Ledger for Again {
+    fn completed(&self, _: &Position, _: u64) {
+        *self.1.lock() += 1;
+    }
+    fn returned(&self, record: Record, _: u64) {
+        let _ = self.0.try_send(record);
+    }
+}
+
+/// A lock that now and then is no lock: the lease it gives has ended, and another holder may be in at the same time.
+struct ForgetfulLock(LocalLock);
+
+struct NoKeeper;
+
+impl LeaseKeeper for NoKeeper {
+    fn extend(&self, _: Duration) -> BoxFuture<'_, Result<bool, StoreError>> {
+        std::future::ready(Ok(false)).boxed()
+    }
+    fn release(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        std::future::ready(Ok(false)).boxed()
+    }
+    fn abandon(&self) {}
+}
+
+impl ClusterLock for ForgetfulLock {
+    fn acquire<'a>(&'a self, request: LockRequest<'a>) -> BoxFuture<'a, Result<Lease, StoreError>> {
+        if fastrand::u8(..3) == 0 {
+            return std::future::ready(Ok(Lease::new(Box::new(NoKeeper), 0, Some(Instant::now())))).boxed();
+        }
+        self.0.acquire(request)
+    }
+}
+
+/// What two daemons share.
+struct Installation {
+    place: Place,
+    lock: Arc<dyn ClusterLock>,
+    groups: Arc<Vec<Arc<[f32]>>>,
+    seed: u64,
+}
+
+impl Installation {
+    fn new(groups: usize, seed: u64, lock: Arc<dyn ClusterLock>) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let groups = (0..groups).map(|_| random_vector(&mut random, DIMENSION)).collect();
+        Self { place: Place::with_server(QdrantTestServer::start()), lock, groups: Arc::new(groups), seed }
+    }
+
+    /// Documents for one daemon, in nearly the same order at both, so that copies are in flight together and either may
+    /// be the first; every group twice at each daemon.
+    fn documents(&self, daemon: usize) -> Vec<Arc<Document>> {
+        let mut random = fastrand::Rng::with_seed(self.seed * 2 + daemon as u64);
+        let mut order: Vec<usize> = (0..2 * self.groups.len()).map(|at| at / 2).collect();
+        for at in 0..order.len() - 6 {
+            order.swap(at, at + random.usize(0..6));
+        }
+        let document = |(at, group): (usize, usize)| {
+            let poison = if daemon == 0 && group.is_multiple_of(POISON_EVERY) { "-poison" } else { "" };
+            let words: Vec<String> = (0..12).map(|_| format!("w{}", random.u64(..))).collect();
+            let body =
+                json!({ "id": format!("{group}@{daemon}-{at}{poison}"), "source": "news", "text": words.join(" ") });
+            Arc::new(decode(body.to_string().as_bytes(), &DocumentsConfig::default(), Utc::now()).unwrap())
+        };
+        order.into_iter().enumerate().map(document).collect()
+    }
+}
+
+/// One daemon's part of the document path.
+struct Daemon {
+    tree: Tree,
+    fingerprinter: Mailbox<Intake>,
+    ledger: Arc<Again>,
+    returned: mpsc::Receiver<Record>,
+    outcome: Arc<Outcome>,
+}
+
+impl Daemon {
+    async fn start(installation: &Installation) -> Self {
+        let store = &installation.place.store;
+        let info = embedding("suite-v1", DIMENSION);
+        let index = QdrantIndex::open(&installation.place.config, &info, Arc::clone(store)).await.unwrap();
+        let index: Arc<dyn VectorIndex> = Arc::new(index);
+        let dedup = Arc::new(ArcSwap::from_pointee(DedupConfig::default()));
+        let recall = Recall {
+            claims: Arc::new(LocalClaims::new(DuplicateMemory::new(&DedupConfig::default()))),
+            waiting: Arc::default(),
+            pending: Arc::new(Mutex::new(PendingVectors::default())),
+            vectors: Arc::clone(&index),
+        };
+        let outcome = Arc::new(Outcome::default());
+        let (fingerprinter, fingerprinter_in) = mailbox("fingerprinter", 64);
+        let (embedder, embedder_in) = mailbox("embedder", 64);
+        let (deduplicator, deduplicator_in) = mailbox("deduplicator", 32);
+        let (analyzer, analyzer_in) = mailbox("analyzer", 16);
+        let (sql_writer, sql_writer_in) = mailbox("sql_writer", 16);
+        let (vector_writer, vector_writer_in) = mailbox("vector_writer", 16);
+        let (end, end_in) = mailbox("end", 64);
+        let (graves, graves_in) = mailbox("graves", 64);
+        let grave_for = (Arc::clone(store), Arc::clone(&outcome));
+        let end_for = Arc::clone(&outcome);
+        let buries = {
+            let (recall, graves) = (recall.clone(), graves.clone());
+            move |message: Judged, death| bury(message, death, recall.clone(), graves.clone()).boxed()
+        };
+        let spec = SupervisorSpec::new("root")
+            .intensity(Intensity { max_restarts: 1000, ..Intensity::default() })
+            .child(ChildSpec::actor("graves", graves_in, move || Graves(Arc::clone(&grave_for.0), grave_for.1.clone())))
+            .child(ChildSpec::actor("end", end_in, move || End(Arc::clone(&end_for))))
+            .child({
+                let (vectors, recall) = (Arc::clone(&index), recall.clone());
+                let cache = Arc::new(Cache::new(None, &CacheConfig::default()));
+                ChildSpec::actor("vector_writer", vector_writer_in, move || VectorWriter {
+                    vectors: Arc::clone(&vectors),
+                    recall: recall.clone(),
+                    cache: Arc::clone(&cache),
+                    publisher: end.clone(),
+                })
+                .batch(BatchPolicy::of(16))
+            })
+            .child({
+                let (documents, recall, itself) = (Arc::clone(store), recall.clone(), sql_writer.clone());
+                let (vectors, dedup, info) = (Arc::clone(&index), Arc::clone(&dedup), info.clone());
+                ChildSpec::actor("sql_writer", sql_writer_in, move || SqlWriter {
+                    documents: Arc::clone(&documents),
+                    vectors: Arc::clone(&vectors),
+                    embedding: info.clone(),
+                    recall: recall.clone(),
+                    dedup: Arc::clone(&dedup),
+                    itself: itself.clone(),
+                    vector_writer: vector_writer.clone(),
+                })
+                .batch(BatchPolicy::of(16))
+            })
+            .child(ChildSpec::actor("analyzer", analyzer_in, move || Analyzer(sql_writer.clone())).on_dead(buries))
+            .child({
+                let (vectors, recall, dedup) = (Arc::clone(&index), recall.clone(), Arc::clone(&dedup));
+                let lock = Arc::clone(&installation.lock);
+                ChildSpec::actor("deduplicator", deduplicator_in, move || Deduplicator {
+                    config: Arc::clone(&dedup),
+                    vectors: Arc::clone(&vectors),
+                    lock: Arc::clone(&lock),
+                    recall: recall.clone(),
+                    sentiment_analyzer: analyzer.clone(),
+                })
+                .batch(BatchPolicy::of(8))
+            })
+            .child({
+                let groups = Arc::clone(&installation.groups);
+                ChildSpec::actor("embedder", embedder_in, move || Embedder {
+                    groups: Arc::clone(&groups),
+                    deduplicator: deduplicator.clone(),
+                    random: fastrand::Rng::new(),
+                })
+            })
+            .child({
+                let (recall, embedder) = (recall.clone(), embedder.clone());
+                ChildSpec::actor("fingerprinter", fingerprinter_in, move || Fingerprinter {
+                    recall: recall.clone(),
+                    embedder: embedder.clone(),
+                })
+                .batch(BatchPolicy::of(8))
+            });
+        let tree = start(spec, Options::default()).await.unwrap();
+        let (sender, returned) = mpsc::channel(10_000);
+        Self { tree, fingerprinter, ledger: Arc::new(Again(sender, Mutex::new(0))), returned, outcome }
+    }
+
+    /// Delivers these documents, and again what comes back, until each has its verdict.
+    async fn work(&mut self, partition: i32, documents: &[Arc<Document>]) {
+        let deliver = |offset: i64| {
+            let position = Position { topic: "documents".into(), partition, offset };
+            let record =
+                Record { position, timestamp_ms: 0, key: None, value: bytes::Bytes::new(), headers: Vec::new() };
+            let delivery = Delivery::new(record, 0, self.ledger.clone());
+            Intake { delivery, document: Arc::clone(&documents[usize::try_from(offset).unwrap()]) }
+        };
+        for offset in 0..documents.len() {
+            self.fingerprinter.send(deliver(i64::try_from(offset).unwrap())).await.unwrap();
+        }
+        let started = Instant::now();
+        while *self.ledger.1.lock() < documents.len() {
+            assert!(started.elapsed() < PATIENCE, "{} of {}", self.ledger.1.lock(), documents.len());
+            while let Ok(record) = self.returned.try_recv() {
+                self.fingerprinter.send(deliver(record.position.offset)).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Runs two daemons; `meanwhile` is done to the server while they work.
+fn two_daemons(groups: usize, seed: u64, lock: Arc<dyn ClusterLock>, meanwhile: impl Fn(&mut QdrantTestServer, usize)) {
+    actix::System::new().block_on(async {
+        let mut installation = Installation::new(groups, seed, lock);
+        let (mut one, mut two) = (Daemon::start(&installation).await, Daemon::start(&installation).await);
+        let (first, second) = (installation.documents(0), installation.documents(1));
+        let done = AtomicBool::new(false);
+        let work = async {
+            tokio::join!(one.work(0, &first), two.work(1, &second));
+            done.store(true, Ordering::Relaxed);
+        };
+        let server = installation.place.server();
+        let faults = async {
+            let mut round = 0;
+            while !done.load(Ordering::Relaxed) {
+                meanwhile(server, round);
+                round += 1;
+                tokio::time::sleep(Duration::from_millis(60)).await;
+            }
+        };
+        tokio::join!(work, faults);
+        check(&mut installation, &[&one.outcome, &two.outcome], 2 * first.len()).await;
+        assert!(one.tree.stop().await.is_clean() && two.tree.stop().await.is_clean());
+    });
+}
+
+/// Every document has exactly one verdict, of each group exactly one is stored, which the others name, and the vectors
+/// are those of the stored documents, with no claim left.
+async fn check(installation: &mut Installation, outcomes: &[&Arc<Outcome>], documents: usize) {
+    let mut times: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    for outcome in outcomes {
+        for id in outcome.verdicts.lock().iter().chain(outcome.dead.lock().iter()) {
+            *times.entry(Arc::clone(id)).or_default() += 1;
+        }
+    }
+    assert_eq!(times.len(), documents, "every document has a verdict");
+    assert!(times.values().all(|count| *count == 1), "each once: {times:?}");
+    let ids: Vec<Arc<str>> = times.into_keys().collect();
+    let mut groups: HashMap<usize, Vec<(Arc<str>, VerdictLabel, Option<Arc<str>>)>> = HashMap::new();
+    for stored in installation.place.store.get_many(&ids).await.unwrap() {
+        let verdict = (Arc::clone(&stored.document.id), stored.analysis.verdict, stored.analysis.duplicate_of);
+        groups.entry(group_of(&stored.document.id)).or_default().push(verdict);
+    }
+    assert_eq!(groups.len(), installation.groups.len());
+    let (mut across, mut originals) = (0, Vec::new());
+    for (group, verdicts) in groups {
+        let stored: Vec<_> = verdicts.iter().filter(|(_, label, _)| *label == VerdictLabel::Stored).collect();
+        assert_eq!(stored.len(), 1, "group {group}: {verdicts:?}");
+        let original = Arc::clone(&stored[0].0);
+        let daemon = |id: &str| id.split(['@', '-']).nth(1).unwrap().to_owned();
+        for (id, label, of) in &verdicts {
+            if *label == VerdictLabel::Duplicate {
+                assert_eq!(of.as_ref(), Some(&original), "group {group}");
+                across += usize::from(daemon(id) != daemon(&original));
+            }
+        }
+        originals.push(original);
+    }
+    let name = installation.place.config.collection.clone();
+    let mut store = installation.place.server().shared.store.lock();
+    let points: Vec<u128> = store
+        .collection(&name)
+        .unwrap()
+        .points
+        .keys()
+        .map(|name| match name {
+            crate::server::Name::Uuid(uuid) => *uuid,
+            crate::server::Name::Number(_) => unreachable!(),
+        })
+        .collect();
+    let mut expected: Vec<u128> = originals.iter().map(|id| tidemill::stores::qdrant::point_id(id).as_u128()).collect();
+    expected.sort_unstable();
+    assert_eq!(points, expected, "vectors equal stored documents, no claim is left");
+    println!("{} groups, {across} copies name an original at the other daemon", originals.len());
+}
+
+fn local() -> Arc<dyn ClusterLock> {
+    Arc::new(LocalLock::default())
+}
+
+#[test]
+fn of_near_copies_at_two_daemons_at_once_exactly_one_is_stored() {
+    for seed in 1..=6 {
+        two_daemons(40, seed, local(), |_, _| {});
+    }
+}
+
+#[test]
+fn two_daemons_keep_it_while_their_lock_does_not_last() {
+    for seed in 11..=14 {
+        two_daemons(40, seed, Arc::new(ForgetfulLock(LocalLock::default())), |_, _| {});
+    }
+}
+
+#[test]
+fn two_daemons_keep_it_while_qdrant_is_killed_slow_full_and_loses_answers() {
+    two_daemons(80, 21, local(), |server, round| match round % 12 {
+        1 => server.faults(|faults| faults.lost_answers = 6),
+        3 => server.faults(|faults| faults.delay = Duration::from_millis(30)),
+        4 => server.faults(|faults| (faults.delay, faults.disk_full) = (Duration::ZERO, true)),
+        6 => server.faults(|faults| (faults.disk_full, faults.unavailable) = (false, true)),
+        8 => {
+            server.faults(|faults| faults.unavailable = false);
+            server.stop();
+        }
+        9 => server.restart(),
+        _ => {}
+    });
+}
