@@ -246,7 +246,8 @@ impl Cache {
         let Some(backend) = &self.backend else { return Ok(0) };
         let count = backend.invalidate(pattern).await?;
         self.invalidated.fetch_add(count, Ordering::Relaxed);
-        let kind = pattern.split_once(':').and_then(|(kind, _)| CacheKind::ALL.into_iter().find(|k| k.as_str() == kind));
+        let kind =
+            pattern.split_once(':').and_then(|(kind, _)| CacheKind::ALL.into_iter().find(|k| k.as_str() == kind));
         cache_requests(kind.map_or("any", CacheKind::as_str), "invalidated", count);
         Ok(count)
     }

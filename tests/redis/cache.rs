@@ -166,14 +166,22 @@ async fn cache_that_fails_is_a_miss_in_time_and_changes_meanwhile_are_made_up_fo
     one.put_search("q", generation.unwrap(), b"old").await;
     one.put(CacheKind::Other, vec![entry("a", b"1")]).await;
     for away in ["kill", "pause"] {
-        if away == "kill" { server.kill() } else { server.pause() }
+        if away == "kill" {
+            server.kill()
+        } else {
+            server.pause()
+        }
         let started = Instant::now();
         assert_eq!(one.get(CacheKind::Other, &named(&["a"])).await, [None]);
         one.put(CacheKind::Other, vec![entry("b", b"1")]).await;
         one.searches_changed().await;
         assert!(started.elapsed() < Duration::from_secs(1), "{away}: {:?}", started.elapsed());
         assert!(one.invalidate("*").await.is_err(), "{away}");
-        if away == "kill" { server.restart() } else { server.resume() }
+        if away == "kill" {
+            server.restart()
+        } else {
+            server.resume()
+        }
         eventually("an answer", || async { two.get(CacheKind::Other, &named(&["a"])).await[0].is_some() }).await;
         assert_eq!(one.get_search("q").await.0, None, "{away}: changed since, although nobody was told");
         eventually("the telling", || async {

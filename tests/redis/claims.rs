@@ -273,6 +273,35 @@ async fn full_and_read_only_servers_are_waited_for() {
 }
 
 #[tokio::test]
+async fn no_document_dies_of_a_damaged_log() {
+    let Some(program) = server::program("no_document_dies_of_a_damaged_log") else { return };
+    let server = Server::start(&program, &[]);
+    let settings = settings(&server.url());
+    begin_log(&settings).await;
+    let claims = daemon(&settings);
+    let wanted = claim("a", &story(1), 0, 0);
+    let redis = Redis::open(&settings).unwrap();
+    for breaks in ["an entry of another version", "a key that is no log"] {
+        let mut command = if breaks == "a key that is no log" { redis::cmd("SET") } else { redis::cmd("XADD") };
+        command.arg(redis.key("claims"));
+        if breaks == "a key that is no log" {
+            command.arg("x");
+        } else {
+            command.arg("999999-1").arg("b").arg(&b"\xffsomething"[..]);
+        }
+        redis.query::<String>("break", command).await.unwrap();
+        let error = claims.claim(vec![wanted.clone()]).await.unwrap_err();
+        assert!(error.is_retriable(), "{breaks}: {error}");
+        // the operator takes it away
+        let mut command = redis::cmd("DEL");
+        command.arg(redis.key("claims"));
+        redis.query::<i64>("mend", command).await.unwrap();
+        let sighting = claimed(&*claims, std::slice::from_ref(&wanted)).await;
+        assert_eq!(sighting, [Sighting::Fresh], "{breaks}");
+    }
+}
+
+#[tokio::test]
 async fn log_stays_bounded_and_goes_when_nobody_uses_it() {
     let Some(program) = server::program("log_stays_bounded_and_goes_when_nobody_uses_it") else { return };
     let server = Server::start(&program, &["--appendonly", "no"]);
@@ -284,8 +313,7 @@ async fn log_stays_bounded_and_goes_when_nobody_uses_it() {
     let words = fingerprint(None, "one and the same");
     for first in 0..120 {
         // the same record again: a retry, which costs the memory nothing and the log as much as any other
-        let claim =
-            Claim { id: "a".into(), fingerprint: words.clone(), origin: origin(0, first), timestamp_ms: 0 };
+        let claim = Claim { id: "a".into(), fingerprint: words.clone(), origin: origin(0, first), timestamp_ms: 0 };
         claimed(&claims, &vec![claim; 2000]).await;
     }
     let redis = Redis::open(&settings).unwrap();

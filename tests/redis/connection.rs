@@ -92,6 +92,12 @@ async fn wrong_password_is_named_and_a_later_right_one_is_found() {
     let wrong = set(&redis, "a", "1").await.unwrap_err().to_string();
     assert!(wrong.contains("refuses the user or the password") && !wrong.contains("falsch"), "{wrong}");
     set(&with(Some("geheim")), "a", "1").await.unwrap();
+    // a long command that the server does not even read
+    let long: Vec<String> = (0..50).map(|index| index.to_string()).collect();
+    let mut command = redis::cmd("DEL");
+    command.arg(&long);
+    let refused = with(None).query::<i64>("delete", command).await.unwrap_err();
+    assert!(refused.is_retriable() && refused.to_string().contains("wants a password"), "{refused}");
     // the operator mends it at the server
     let changed = server.command("AUTH geheim\r\nCONFIG SET requirepass falsch");
     assert!(changed.starts_with("+OK\r\n+OK"), "{changed}");

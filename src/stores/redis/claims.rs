@@ -128,8 +128,8 @@ impl Claims for SharedClaims {
     fn claim(&self, claims: Vec<Claim>) -> BoxFuture<'_, Result<Vec<Sighting>, StoreError>> {
         async move {
             let mut turn = self.inner.turn.lock().await;
-            self.inner.ready_to_judge(&mut turn).await?;
-            self.inner.exchange(&mut turn, &claims).await
+            self.inner.ready_to_judge(&mut turn).await.map_err(no_fault_of_documents)?;
+            self.inner.exchange(&mut turn, &claims).await.map_err(no_fault_of_documents)
         }
         .boxed()
     }
@@ -357,6 +357,11 @@ impl Inner {
         let config = self.config.lock();
         (config.capacity.max(LEAST_KEPT), config.window_ms().max(LEAST_UNUSED_MS))
     }
+}
+
+/// Whatever is wrong with the server or the log is waited for: a document must never die of it.
+fn no_fault_of_documents(error: StoreError) -> StoreError {
+    if error.is_retriable() { error } else { StoreError::Unavailable(error.to_string()) }
 }
 
 fn apply(memory: &mut DuplicateMemory, operation: Operation) {

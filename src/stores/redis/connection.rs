@@ -31,6 +31,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const PIPELINE_BUFFER: usize = 1024;
 /// First word of the server's answer to a write it has no memory for.
 const OUT_OF_MEMORY: &str = "OOM";
+/// How the server begins its answer to what it does not take for the protocol, such as a long command of a connection
+/// that lost its right to send any.
+const PROTOCOL_ERROR: &str = "Protocol error";
 
 /// Handle on the connection. Cheap to clone; the connection closes with the last one.
 #[derive(Clone)]
@@ -365,6 +368,7 @@ impl Redis {
     fn translate(&self, error: &RedisError) -> StoreError {
         let text = format!("redis at {}: {}", self.shared.address, reason(error));
         match error.kind() {
+            _ if is_broken(error) => StoreError::Unavailable(text),
             ErrorKind::UnexpectedReturnType => StoreError::Damaged(text),
             ErrorKind::Server(
                 ServerErrorKind::ResponseError | ServerErrorKind::ExecAbort | ServerErrorKind::CrossSlot,
@@ -402,7 +406,7 @@ fn is_broken(error: &RedisError) -> bool {
         ErrorKind::Io | ErrorKind::Parse | ErrorKind::AuthenticationFailed => true,
         // after a failover the name may lead to another server
         ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => true,
-        _ => error.code() == Some("NOAUTH"),
+        _ => error.code() == Some("NOAUTH") || error.detail().is_some_and(|detail| detail.starts_with(PROTOCOL_ERROR)),
     }
 }
 
@@ -416,6 +420,7 @@ fn reason(error: &RedisError) -> String {
     }
     match (error.code(), error.detail()) {
         (Some("NOAUTH"), _) => "wants a password (redis.password)".to_owned(),
+        (_, Some(detail)) if detail.contains("unauthenticated") => "wants a password (redis.password)".to_owned(),
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     }
