@@ -1,12 +1,20 @@
 //! Speed of the embedded stores: rows written, documents read, nearest vectors found.
 //!
-//! Run: `cargo bench --bench stores -- [sqlite] [vectors [MOST]]`. Building the graph of 200,000 vectors takes minutes.
+//! Run: `cargo bench --bench stores -- [sqlite] [writes] [vectors [MOST]]`. `writes` puts SQLite and PostgreSQL side by side. Building the graph of 200,000 vectors takes minutes.
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark")]
+
+#[path = "../tests/support/services/postgres.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod postgres;
+#[path = "../tests/support/services.rs"]
+mod services;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidemill::config::postgres::PostgresConfig;
+use tidemill::config::secret::Secret;
 use tidemill::config::store::{StoreConfig, VectorsConfig};
 use tidemill::messages::analysis::{
     Analysis, Category, EmbeddingInfo, Probabilities, Sentiment, SentimentLabel, VerdictLabel,
@@ -15,6 +23,7 @@ use tidemill::messages::correlation::CorrelationId;
 use tidemill::messages::document::Document;
 use tidemill::messages::record::Position;
 use tidemill::stores::documents::{DocumentFilter, DocumentStore, VerdictRow};
+use tidemill::stores::postgres::PostgresStore;
 use tidemill::stores::sqlite::SqliteStore;
 use tidemill::stores::vector_index::EmbeddedIndex;
 use tidemill::stores::vectors::{Neighbor, VectorEntry, VectorFilter};
@@ -29,6 +38,9 @@ fn main() {
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|argument| argument == name);
     if runs("sqlite") {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(sqlite());
+    }
+    if runs("writes") {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(writes());
     }
     if runs("vectors") {
         vectors(wanted.iter().find_map(|argument| argument.parse().ok()).unwrap_or(usize::MAX));
@@ -136,6 +148,92 @@ async fn sqlite() {
     let mut seen = 0;
     store.remember(0, Box::new(|_| seen += 1)).await.unwrap();
     println!("sqlite remember: {:.0} documents/s", per_second(seen, started.elapsed()));
+}
+
+/// Documents without vectors written in batches of several sizes, two under way at once.
+async fn write_batches(name: &str, store: &dyn DocumentStore) {
+    for (round, size) in [100, 500, 1000].into_iter().enumerate() {
+        let none: Arc<[f32]> = Arc::from([]);
+        let rows = |batch: usize| {
+            (0..size)
+                .map(|index| VerdictRow {
+                    vector: None,
+                    ..row(1_000_000 * (round + 1) + batch * size + index, none.clone())
+                })
+                .collect::<Vec<_>>()
+        };
+        let batches: Vec<Vec<VerdictRow>> = (0..20_000 / size).map(rows).collect();
+        let started = Instant::now();
+        for pair in batches.chunks(2) {
+            let writes = pair.iter().map(|batch| store.write(batch.clone()));
+            futures_util::future::join_all(writes).await.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+        }
+        println!("{name} write, batches of {size}: {:.0} documents/s", per_second(20_000, started.elapsed()));
+    }
+}
+
+async fn writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("bench.sqlite3"), &StoreConfig::default()).unwrap();
+    write_batches("sqlite", &store).await;
+    let url = match postgres::fresh_database() {
+        Ok(url) => url,
+        Err(why) => return println!("postgres: skipped: {why}"),
+    };
+    arrays_or_copy(&url).await;
+    let config = PostgresConfig { url: Some(Secret::new(url)), ..PostgresConfig::default() };
+    let store = PostgresStore::open(&config).await.unwrap();
+    write_batches("postgres", &store).await;
+}
+
+/// Two ways to send a batch: arrays that the server unnests, and `COPY` in binary into a temporary table.
+async fn arrays_or_copy(url: &str) {
+    use tokio_postgres::binary_copy::BinaryCopyInWriter;
+    use tokio_postgres::types::Type;
+    let (mut client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    client.batch_execute("CREATE TABLE t (id text PRIMARY KEY, n bigint, body text)").await.unwrap();
+    let upsert = "ON CONFLICT (id) DO UPDATE SET n = excluded.n, body = excluded.body";
+    let text = "x".repeat(600);
+    for size in [100_i64, 500, 1000] {
+        let ids = |batch: i64, way: &str| -> Vec<String> {
+            (0..size)
+                .map(|index| format!("{way}-{size}-{}", (batch * size + index).wrapping_mul(7_777_777_777)))
+                .collect()
+        };
+        let arrays = client
+            .prepare_typed(
+                &format!("INSERT INTO t SELECT * FROM unnest($1, $2, $3) {upsert}"),
+                &[Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
+            )
+            .await
+            .unwrap();
+        let started = Instant::now();
+        for batch in 0..20_000 / size {
+            let transaction = client.transaction().await.unwrap();
+            let numbers: Vec<i64> = (0..size).collect();
+            let bodies = vec![text.as_str(); usize::try_from(size).unwrap()];
+            transaction.execute(&arrays, &[&ids(batch, "a"), &numbers, &bodies]).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        println!("arrays, batches of {size}: {:.0} rows/s", per_second(20_000, started.elapsed()));
+        let started = Instant::now();
+        for batch in 0..20_000 / size {
+            let transaction = client.transaction().await.unwrap();
+            transaction.batch_execute("CREATE TEMP TABLE s (LIKE t) ON COMMIT DROP").await.unwrap();
+            let sink = transaction.copy_in("COPY s FROM STDIN BINARY").await.unwrap();
+            let writer = BinaryCopyInWriter::new(sink, &[Type::TEXT, Type::INT8, Type::TEXT]);
+            futures_util::pin_mut!(writer);
+            for (number, id) in (0..size).zip(ids(batch, "c")) {
+                writer.as_mut().write(&[&id, &number, &text]).await.unwrap();
+            }
+            writer.finish().await.unwrap();
+            transaction.batch_execute(&format!("INSERT INTO t SELECT * FROM s {upsert}")).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        println!("copy, batches of {size}: {:.0} rows/s", per_second(20_000, started.elapsed()));
+    }
+    driver.abort();
 }
 
 /// Time this thread was on a processor, so that a busy machine does not count; wall time where that is not told.

@@ -2,6 +2,7 @@
 //!
 //! In the order of a document's way: [`source`] → [`fingerprinter`] → [`embedder`] → [`deduplicator`] →
 //! [`sentiment_analyzer`] → [`sql_writer`] → [`vector_writer`] → [`publisher`]; [`dead_letters`] serves all.
+//! [`dispatcher`] runs durable jobs, such as [`reindex`].
 //! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
 
 pub mod check;
@@ -9,6 +10,8 @@ pub mod compute;
 pub mod daemon;
 pub mod dead_letters;
 pub mod deduplicator;
+pub mod dispatcher;
+pub mod drill;
 pub mod embedder;
 pub mod faulty;
 pub mod fingerprinter;
@@ -17,8 +20,10 @@ pub mod housekeeper;
 pub mod notify;
 pub mod open;
 pub mod operations;
+pub mod originals;
 pub mod publisher;
 pub mod rates;
+pub mod reindex;
 pub mod reloader;
 pub mod sample;
 pub mod sentiment_analyzer;

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod explain_error;
 pub mod health;
 pub mod input;
+pub mod jobs;
 pub mod local;
 pub mod options;
 pub mod output;
@@ -64,6 +65,9 @@ enum Command {
     /// List, show, replay and purge dead letters.
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// List, show, submit, cancel and replay jobs.
+    #[command(subcommand)]
+    Jobs(jobs::Jobs),
     /// Print the embedding of a text.
     Embed(embed::Embed),
     /// Print sentiment, category and entities of a text; nothing is stored.
@@ -110,6 +114,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Explain(command) => command.execute(&config),
         Command::Health(command) => command.execute(&config),
         Command::Dlq(command) => command.execute(&config),
+        Command::Jobs(command) => command.execute(&config),
         Command::Embed(command) => command.execute(&config),
         Command::Analyze(command) => command.execute(&config),
         Command::Train(command) => train::run(&command).map(|()| Exit::Done),

@@ -55,6 +55,8 @@ sections! {
     sentiment: sentiment::SentimentConfig;
     /// Where documents and vectors are kept.
     store: store::StoreConfig;
+    /// The job queue and its workers.
+    jobs: jobs::JobsConfig;
     /// How actors are restarted.
     supervision: supervision::SupervisionConfig;
     /// Mailboxes and batches, one table per actor.
@@ -65,9 +67,14 @@ sections! {
     node: node::NodeConfig;
     /// The Redis server that daemons share. Not used while its URL is empty.
     redis: redis::RedisConfig;
+    /// How to reach PostgreSQL, for `store.backend = "postgres"`.
+    postgres: postgres::PostgresConfig;
+    /// Answers kept for a while.
+    cache: cache::CacheConfig;
 }
 
 pub mod actors;
+pub mod cache;
 pub mod daemon;
 pub mod dedup;
 pub mod docs;
@@ -77,12 +84,14 @@ pub mod endpoint;
 pub mod error;
 pub mod faults;
 pub mod http;
+pub mod jobs;
 pub mod kafka;
 pub mod kafka_listener;
 pub mod layers;
 pub mod log;
 pub mod logging;
 pub mod node;
+pub mod postgres;
 pub mod problem;
 pub mod redis;
 pub mod reload;

@@ -7,6 +7,7 @@
 //! - [`kafka`]: the log: Kafka client, embedded log, produce-only listener
 //! - [`text`], [`models`]: the engines: pure, synchronous, know nothing of actors, Kafka or HTTP
 //! - [`stores`]: one trait per need, one folder per backend
+//! - [`jobs`]: kinds of durable jobs, what submits them and what a handler sees
 //! - [`supervisors`]: the actor runtime on actix: mailboxes, supervision tree, drain
 //! - [`actors`]: one actor per file: receive, call an engine, send on
 //! - [`telemetry`]: metric catalogue, events, log format
@@ -19,6 +20,7 @@
 pub mod actors;
 pub mod cli;
 pub mod config;
+pub mod jobs;
 pub mod kafka;
 pub mod messages;
 pub mod models;

@@ -7,5 +7,6 @@ pub mod dead_letter;
 pub mod delivery;
 pub mod document;
 pub mod event;
+pub mod job;
 pub mod pipeline;
 pub mod record;

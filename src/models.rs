@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod minilm;
 pub mod sentiment;
 
+use self::absent::{AbsentEncoder, AbsentSentiment};
 use self::compute::Compute;
 use self::hashing::HashingEncoder;
 use self::minilm::MiniLm;
@@ -28,11 +29,20 @@ pub struct Models {
 }
 
 impl Models {
+    /// What stands in the place of models where nothing is computed.
+    #[must_use]
+    pub fn absent(kind: EncoderKind) -> Self {
+        Self { encoder: Arc::new(AbsentEncoder::new(kind)), sentiment: Arc::new(AbsentSentiment::default()) }
+    }
+
     /// Loads what the configuration names. With the hashing encoder sentiment is judged by words alone.
     ///
     /// # Errors
     /// [`ModelError::Missing`] or [`ModelError::Damaged`], naming the file and what to do.
     pub fn open(encoder: &EncoderConfig, sentiment: &SentimentConfig) -> Result<Self, ModelError> {
+        if encoder.kind == EncoderKind::None {
+            return Ok(Self::absent(encoder.kind));
+        }
         let compute = Compute::new(encoder.threads)?;
         let (bytes, origin) = sentiment::weights(sentiment.weights.as_deref())?;
         match encoder.kind {
@@ -42,7 +52,7 @@ impl Models {
                 let judge = LocalSentiment::new(&bytes, &origin, Some(encoder.weights()), compute)?;
                 Ok(Self { encoder: Arc::new(encoder), sentiment: Arc::new(judge) })
             }
-            EncoderKind::Hashing => {
+            EncoderKind::None | EncoderKind::Hashing => {
                 let judge = LocalSentiment::new(&bytes, &origin, None, compute)?;
                 Ok(Self { encoder: Arc::new(HashingEncoder::default()), sentiment: Arc::new(judge) })
             }
@@ -98,6 +108,9 @@ pub enum ModelError {
     /// This node is no worker.
     #[error("this node has no models: node.roles does not include \"worker\"")]
     Elsewhere,
+    /// There is no encoder anywhere.
+    #[error("there are no vectors and no scores: encoder.kind is \"none\"")]
+    NoEncoder,
     /// The text could not be encoded.
     #[error("encoding failed: {0}")]
     Encoding(String),
@@ -107,6 +120,10 @@ pub enum ModelError {
 pub trait Encoder: Send + Sync {
     /// Name, version and dimension.
     fn info(&self) -> &EmbeddingInfo;
+    /// Whether documents get vectors at all; if not, nothing is encoded or scored.
+    fn makes_vectors(&self) -> bool {
+        self.info().dimension > 0
+    }
     /// Tokens the text would take, special tokens included, after truncation.
     fn count_tokens(&self, text: &str) -> usize;
     /// One result per text, in order.

@@ -1,7 +1,14 @@
 //! The stores: one trait per need, one folder per backend.
 
+pub mod cache;
+pub mod claims;
+mod cursor;
 pub mod documents;
+pub mod jobs;
 pub mod lock;
+mod names;
+pub mod pools;
+pub mod postgres;
 pub mod redis;
 pub mod sqlite;
 pub mod vector_index;

@@ -6,3 +6,4 @@ pub mod format;
 pub mod logs;
 pub mod metrics;
 pub mod prometheus;
+pub mod tap;

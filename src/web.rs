@@ -7,6 +7,7 @@
 mod api;
 mod app;
 mod body;
+mod cached;
 mod compute;
 mod envelope;
 mod error;

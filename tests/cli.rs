@@ -98,6 +98,11 @@ fn every_command_has_help_with_an_example() {
         &["dlq", "show"],
         &["dlq", "replay"],
         &["dlq", "purge"],
+        &["jobs", "ls"],
+        &["jobs", "show"],
+        &["jobs", "cancel"],
+        &["jobs", "replay"],
+        &["jobs", "submit"],
         &["embed"],
         &["analyze"],
         &["top"],
@@ -250,6 +255,7 @@ fn dead_letters_are_listed_over_all_pages() {
     let lines: Vec<String> = out(&output).lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[1].starts_with("d1  ") && lines[2].starts_with("d2  "), "{lines:?}");
+    assert!(lines[0].contains("replayed_at") && lines[1].contains("  -  "), "{lines:?}");
     let heads: Vec<String> = requests(&seen).into_iter().map(|request| request.head).collect();
     assert!(heads[0].starts_with("get /v1/dead-letters?limit=100&code=tm0005 "), "{heads:?}");
     assert!(heads[1].starts_with("get /v1/dead-letters?limit=99&code=tm0005&cursor=c1 "), "{heads:?}");
@@ -304,9 +310,97 @@ fn replaying_all_dead_letters_asks_until_complete_and_reports_failures() {
 #[test]
 fn purge_says_how_many_went() {
     let (url, seen) = stand_in(vec![("200 OK", r#"{"deleted":7}"#.to_owned())]);
-    let output = run(&["dlq", "purge", "--url", &url]);
+    let output = run(&["dlq", "purge", "--yes", "--url", &url]);
     assert_eq!((code(&output), out(&output).as_str()), (0, "purged 7\n"));
     assert!(requests(&seen)[0].head.starts_with("delete /v1/dead-letters "));
+}
+
+#[test]
+fn purge_of_everything_needs_a_yes() {
+    let output = tidemill(&["dlq", "purge", "--url", &nowhere()]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(code(&output), 2, "{}", err(&output));
+    assert!(err(&output).contains("--yes"), "{}", err(&output));
+    assert_eq!(code(&run(&["dlq", "purge", "a", "--yes", "--url", &nowhere()])), 2, "ids and all at once");
+}
+
+#[test]
+fn replayed_dead_letters_can_be_told_apart() {
+    let page = r#"{"items":[{"id":"d1","replayed_at":"2026-01-02T03:04:05Z"}]}"#.to_owned();
+    let (url, seen) = stand_in(vec![("200 OK", page)]);
+    let output = run(&["dlq", "ls", "--replayed", "true", "--url", &url]);
+    assert!(out(&output).contains("2026-01-02T03:04:05Z"), "{}", out(&output));
+    assert!(requests(&seen)[0].head.starts_with("get /v1/dead-letters?limit=100&replayed=true "));
+}
+
+#[test]
+fn job_is_submitted_with_what_was_given() {
+    let (url, seen) = stand_in(vec![("202 Accepted", r#"{"id":"j1","state":"queued"}"#.to_owned())]);
+    let output = run(&[
+        "jobs",
+        "submit",
+        "reindex",
+        r#"{"dry_run":true}"#,
+        "--priority",
+        "9",
+        "--ttl",
+        "60",
+        "--key",
+        "k",
+        "--url",
+        &url,
+    ]);
+    assert_eq!((code(&output), out(&output).as_str()), (0, "j1\n"), "{}", err(&output));
+    let request = &requests(&seen)[0];
+    assert!(request.head.starts_with("post /v1/jobs "), "{}", request.head);
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    let expected = serde_json::json!({
+        "kind": "reindex", "payload": {"dry_run": true}, "priority": 9, "ttl_seconds": 60.0, "key": "k",
+    });
+    assert_eq!(body, expected);
+    assert_eq!(code(&run(&["jobs", "submit", "reindex", "{oops", "--url", &url])), 2);
+}
+
+#[test]
+fn job_is_waited_for_and_its_end_is_the_exit_code() {
+    for (state, expected) in [("succeeded", 0), ("dead", 1)] {
+        let answers = vec![
+            ("202 Accepted", r#"{"id":"j1","state":"queued"}"#.to_owned()),
+            ("200 OK", r#"{"id":"j1","state":"running","message":"half"}"#.to_owned()),
+            ("503 Service Unavailable", "{}".to_owned()),
+            ("200 OK", format!(r#"{{"id":"j1","state":"{state}"}}"#)),
+        ];
+        let (url, _seen) = stand_in(answers);
+        let output = run(&["jobs", "submit", "reindex", "--wait", "--json", "--url", &url]);
+        assert_eq!(code(&output), expected, "{}", err(&output));
+        assert!(err(&output).contains("running half"), "{}", err(&output));
+        let job: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+        assert_eq!(job["state"], state);
+    }
+}
+
+#[test]
+fn jobs_are_listed_shown_and_called_off() {
+    let item = r#"{"id":"j1","kind":"reindex","state":"running","priority":5,"attempts":1,"max_attempts":3,"progress":0.25,"created_at":"t"}"#;
+    let (url, seen) = stand_in(vec![("200 OK", format!(r#"{{"items":[{item}]}}"#))]);
+    let output = run(&["jobs", "ls", "--state", "running", "--kind", "reindex", "--url", &url]);
+    assert!(out(&output).contains("25 %") && out(&output).contains("1/3"), "{}", out(&output));
+    assert!(requests(&seen)[0].head.starts_with("get /v1/jobs?limit=100&state=running&kind=reindex "));
+    let (url, _seen) = stand_in(vec![("200 OK", item.to_owned())]);
+    let output = run(&["jobs", "show", "j1", "--url", &url]);
+    assert!(out(&output).contains("progress: 0.25"), "{}", out(&output));
+    let (url, seen) = stand_in(vec![
+        ("409 Conflict", r#"{"error":{"code":"TM0031","message":"job a is succeeded already"}}"#.to_owned()),
+        ("202 Accepted", r#"{"id":"b","state":"running","cancel_requested":true}"#.to_owned()),
+    ]);
+    let output = run(&["jobs", "cancel", "a", "b", "--url", &url]);
+    assert_eq!(code(&output), 1, "one of them could not be called off");
+    assert_eq!(out(&output), "b  running, asked to end\n");
+    assert!(err(&output).contains("a: job a is succeeded already"), "{}", err(&output));
+    assert!(requests(&seen)[1].head.starts_with("delete /v1/jobs/b "));
+    let missing = ("404 Not Found", r#"{"error":{"code":"TM0014","message":"there is no job"}}"#.to_owned());
+    let (url, _seen) = stand_in(vec![missing]);
+    assert_eq!(code(&run(&["jobs", "show", "none", "--url", &url])), 1);
+    assert_eq!(code(&run(&["jobs", "ls", "--url", &nowhere()])), 69);
 }
 
 #[test]

@@ -312,3 +312,80 @@ fn schema_names_every_section() {
         assert!(properties.contains_key(*section), "{section}");
     }
 }
+
+/// The roles a deployment gives its nodes, as it gives them.
+const ROLES: [&[(&str, &str)]; 2] = [
+    &[("TIDEMILL__NODE__ROLES", "api"), ("TIDEMILL__NODE__WORKER_URLS", "http://worker:8080")],
+    &[("TIDEMILL__NODE__ROLES", "worker")],
+];
+
+#[test]
+fn deployed_files_are_valid_for_every_role() {
+    let files = [
+        ("deploy/compose/tidemill.toml", "/run/secrets"),
+        ("deploy/kubernetes/base/tidemill.toml", "/run/secrets/tidemill"),
+    ];
+    for (file, mounted) in files {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let fixture = Fixture::new("");
+        let secrets = fixture.directory.path().to_str().unwrap();
+        for line in text.lines().filter(|line| line.contains("_file = ")) {
+            let name = line.split(['/', '"']).rfind(|part| !part.is_empty()).unwrap();
+            fixture.write(name, "a-secret-for-this-test");
+        }
+        fixture.write("a.toml", &text.replace(mounted, secrets));
+        for role in ROLES {
+            let sources = Sources { environment: environment(role), ..fixture.sources() };
+            let loaded = sources.load().unwrap_or_else(|error| panic!("{file} as {role:?}: {error}"));
+            assert!(loaded.config.http.token.is_some(), "{file}: the API is open");
+        }
+    }
+}
+
+/// The first number behind `key` in a file.
+fn number_in(file: &str, key: &str) -> Vec<u64> {
+    let text = std::fs::read_to_string(root().join(file)).unwrap();
+    let behind = text.match_indices(key).map(|(at, _)| text[at + key.len()..].trim_start_matches([':', '=', ' ']));
+    let digits = behind.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    digits.filter_map(|digits| digits.parse().ok()).collect()
+}
+
+/// Whoever stops the daemon from outside waits longer than the drain may take: all deadlines one after the other.
+#[test]
+fn every_grace_period_is_longer_than_the_drain() {
+    let config = Config::default();
+    let children = tidemill::actors::daemon::topology(&config);
+    let children = children.children();
+    let actors = config.actors.all();
+    let drain: u64 = children
+        .iter()
+        .map(|child| {
+            let actor = actors.iter().find(|(name, _)| *name == child.name).map(|(_, actor)| actor.drain_seconds);
+            let service = match child.name.as_str() {
+                "dispatcher" => tidemill::actors::dispatcher::drain_time(&config.jobs),
+                _ => tidemill::actors::topology::SERVICE_DRAIN,
+            };
+            actor.unwrap_or(service.as_secs())
+        })
+        .sum();
+    assert!(drain > 100, "{drain} s: are the deadlines read?");
+    let seconds = [
+        ("deploy/kubernetes/base/api.yaml", "terminationGracePeriodSeconds", 1),
+        ("deploy/kubernetes/base/worker.yaml", "terminationGracePeriodSeconds", 1),
+        ("deploy/tidemill.service", "TimeoutStopSec", 1),
+    ];
+    for (file, key, times) in seconds {
+        let found = number_in(file, key);
+        assert_eq!(found.len(), times, "{file}: {key}");
+        assert!(
+            found.iter().all(|seconds| *seconds > drain),
+            "{file}: {key} is {found:?}, the drain takes up to {drain} s"
+        );
+    }
+    let compose = number_in("deploy/compose.yaml", "stop_grace_period");
+    assert!(
+        compose[0] * 60 > drain,
+        "deploy/compose.yaml: our nodes get {} min, the drain takes up to {drain} s",
+        compose[0]
+    );
+}

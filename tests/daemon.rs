@@ -9,11 +9,25 @@ mod bad_input;
 mod chaos;
 #[path = "daemon/corpus.rs"]
 mod corpus;
+#[path = "support/services/kafka.rs"]
+mod kafka;
+#[path = "daemon/jobs.rs"]
+mod jobs;
 #[path = "daemon/nodes.rs"]
 mod nodes;
 #[path = "daemon/pipeline.rs"]
 mod pipeline;
+#[path = "support/services/postgres.rs"]
+#[allow(dead_code, reason = "each test file uses its own part")]
+mod postgres;
 #[path = "daemon/process.rs"]
 mod process;
+#[expect(dead_code, reason = "other suites need what this one does not")]
+#[path = "support/services/redis.rs"]
+mod redis;
 #[path = "daemon/service_manager.rs"]
 mod service_manager;
+#[path = "support/services.rs"]
+mod services;
+#[path = "daemon/verdicts.rs"]
+mod verdicts;

@@ -110,7 +110,7 @@ async fn produce_errors_are_retried_without_loss_repetition_or_disorder() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_is_waited_for_and_one_that_stays_away_is_unavailable() {
     let cluster = cluster(1, 1);
-    let config = KafkaConfig { delivery_timeout_ms: 1_000, request_timeout_ms: 1_000, ..config(&cluster) };
+    let config = KafkaConfig { delivery_timeout_ms: 5_000, request_timeout_ms: 1_000, ..config(&cluster) };
     let log = log(&config).await;
     log.append(records(0..10, Some(0))).await.unwrap();
     cluster.broker_down(1).unwrap();

@@ -1,6 +1,11 @@
 //! What every document store promises, run against each backend; and what a `kill -9` may not take.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/services/postgres.rs"]
+#[allow(dead_code, reason = "each test file uses its own part")]
+mod postgres_server;
+#[path = "support/services.rs"]
+mod services;
 #[path = "store_conformance/suite.rs"]
 mod suite;
 
@@ -10,8 +15,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemill::config::postgres::{PoolConfig, PostgresConfig};
+use tidemill::config::secret::Secret;
 use tidemill::config::store::StoreConfig;
 use tidemill::stores::documents::{DocumentFilter, DocumentStore, StoreError};
+use tidemill::stores::postgres::PostgresStore;
 use tidemill::stores::sqlite::SqliteStore;
 
 use suite::{Fresh, row};
@@ -25,47 +33,120 @@ fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path, &StoreConfig::default()).unwrap()
 }
 
-fn sqlite() -> Fresh {
+fn sqlite() -> Option<Fresh> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.sqlite3");
     let reopen = move || -> Box<dyn DocumentStore> {
         let _ = &directory;
         Box::new(open(&path))
     };
-    Fresh::new(Box::new(reopen))
+    Some(Fresh::new(Box::new(reopen)))
 }
 
-/// Runs every case of the suite against one backend.
-macro_rules! conformance {
+/// As many new databases as asked; `None` after saying that the test is skipped.
+fn databases<const COUNT: usize>() -> Option<[Secret; COUNT]> {
+    let made: Result<Vec<Secret>, String> =
+        (0..COUNT).map(|_| postgres_server::fresh_database().map(Secret::new)).collect();
+    match made {
+        Ok(urls) => urls.try_into().ok(),
+        Err(why) => {
+            services::skip("postgres", why);
+            None
+        }
+    }
+}
+
+fn reopening(config: PostgresConfig) -> Fresh {
+    Fresh::new(Box::new(move || Box::new(PostgresStore::open_blocking(&config).unwrap())))
+}
+
+/// All schemas in one database.
+fn postgres() -> Option<Fresh> {
+    let [url] = databases()?;
+    Some(reopening(PostgresConfig { url: Some(url), ..PostgresConfig::default() }))
+}
+
+/// Behind a pooler: nothing is prepared, no session has settings.
+fn postgres_pooled() -> Option<Fresh> {
+    let [url] = databases()?;
+    Some(reopening(PostgresConfig { url: Some(url), transaction_pooler: true, ..PostgresConfig::default() }))
+}
+
+/// Each schema in a database of its own.
+fn postgres_separate() -> Option<Fresh> {
+    let [raw, analytics, logging] = databases()?.map(|url| PoolConfig { url: Some(url), ..PoolConfig::default() });
+    Some(reopening(PostgresConfig { raw, analytics, logging, ..PostgresConfig::default() }))
+}
+
+/// Runs cases of the suite against one backend.
+macro_rules! cases {
     ($backend:ident: $($case:ident),* $(,)?) => {
         mod $backend {
-            $(#[tokio::test] async fn $case() { super::suite::$case(super::$backend()).await; })*
+            $(#[tokio::test] async fn $case() {
+                if let Some(fresh) = super::$backend() {
+                    super::suite::$case(fresh).await;
+                }
+            })*
         }
     };
 }
 
-conformance!(sqlite:
+/// Runs every case of the suite against one backend.
+macro_rules! conformance {
+    ($backend:ident) => {
+        cases!($backend:
+        written_documents_come_back_whole,
+        same_document_again_takes_the_earlier_ones_place,
+        revision_leaves_nothing_of_the_earlier_version,
+        duplicate_needs_its_original,
+        duplicate_of_a_duplicate_is_written_under_the_root,
+        original_may_come_earlier_in_the_batch,
+        one_call_writes_all_or_nothing_visible,
+        listing_pages_are_complete_and_newest_first,
+        listing_filters_hold,
+        wrong_queries_are_refused,
+        documents_are_found_by_correlation_id,
+        every_delivery_of_a_document_is_found,
+        many_are_found_in_the_order_asked,
+        remember_streams_in_order_of_record_time,
+        dead_letters_keep_every_byte,
+        same_dead_letter_is_kept_once,
+        dead_letters_are_listed_filtered_and_paged,
+        dead_letters_are_replayed_and_purged,
+        counts_follow_writes,
+        everything_survives_reopening,
+        injected_faults_fail_calls_and_pass,
+        many_writers_at_once_lose_nothing,
+        hostile_text_is_data,
+        );
+    };
+}
+
+conformance!(sqlite);
+conformance!(postgres);
+
+// what these two do differently
+cases!(postgres_pooled:
+    written_documents_come_back_whole,
+    revision_leaves_nothing_of_the_earlier_version,
+    duplicate_of_a_duplicate_is_written_under_the_root,
+    listing_filters_hold,
+    remember_streams_in_order_of_record_time,
+    dead_letters_keep_every_byte,
+    many_writers_at_once_lose_nothing,
+    hostile_text_is_data,
+);
+cases!(postgres_separate:
     written_documents_come_back_whole,
     same_document_again_takes_the_earlier_ones_place,
     revision_leaves_nothing_of_the_earlier_version,
     duplicate_needs_its_original,
     duplicate_of_a_duplicate_is_written_under_the_root,
-    original_may_come_earlier_in_the_batch,
     one_call_writes_all_or_nothing_visible,
-    listing_pages_are_complete_and_newest_first,
     listing_filters_hold,
-    wrong_queries_are_refused,
-    documents_are_found_by_correlation_id,
     every_delivery_of_a_document_is_found,
-    many_are_found_in_the_order_asked,
     remember_streams_in_order_of_record_time,
     dead_letters_keep_every_byte,
-    same_dead_letter_is_kept_once,
-    dead_letters_are_listed_filtered_and_paged,
-    dead_letters_are_replayed_and_purged,
-    counts_follow_writes,
-    everything_survives_reopening,
-    injected_faults_fail_calls_and_pass,
     many_writers_at_once_lose_nothing,
     hostile_text_is_data,
 );

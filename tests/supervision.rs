@@ -459,3 +459,28 @@ fn topology_is_drawn_as_text_mermaid_and_json() {
     let json = serde_json::to_value(&topology).unwrap();
     assert_eq!(json["root"]["children"][1]["sends_to"][0], "writer");
 }
+
+/// What a watchdog outside asks: whether anybody still looks after the children.
+#[test]
+fn pulse_is_young_while_children_fail_and_ages_when_supervisors_stand_still() {
+    in_virtual_time(async {
+        let log = Log::default();
+        let fails = |_| End::Fail(SECOND);
+        let nested = SupervisorSpec::new("nested").child(service("fails", &log, fails));
+        let spec = SupervisorSpec::new("root").child(service("runs", &log, |_| End::Never)).supervisor(nested);
+        let tree = start(spec, here()).await.unwrap();
+        let beat = here().heartbeat;
+        for _ in 0..20 {
+            tokio::time::sleep(3 * SECOND).await;
+            assert!(tree.pulse_age() <= 2 * beat, "{:?}", tree.pulse_age());
+        }
+        // the clock goes on, but nobody on this thread gets to run
+        let mut standstill = std::pin::pin!(tokio::time::advance(30 * SECOND));
+        assert!(futures_util::poll!(standstill.as_mut()).is_pending());
+        assert!(tree.pulse_age() >= 30 * SECOND, "{:?}", tree.pulse_age());
+        standstill.await;
+        tokio::time::sleep(beat).await;
+        assert!(tree.pulse_age() <= 2 * beat, "it recovers: {:?}", tree.pulse_age());
+        tree.stop().await;
+    });
+}

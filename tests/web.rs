@@ -5,10 +5,14 @@
 mod access;
 #[path = "web/bad_input.rs"]
 mod bad_input;
+#[path = "web/cached.rs"]
+mod cached;
 #[path = "web/fakes.rs"]
 mod fakes;
 #[path = "web/intake.rs"]
 mod intake;
+#[path = "web/jobs.rs"]
+mod jobs;
 #[path = "web/limits.rs"]
 mod limits;
 #[path = "web/models.rs"]

@@ -5,7 +5,7 @@ umask 077
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 mkdir -p secrets
-for name in tidemill_token postgres_password redis_password qdrant_api_key grafana_password; do
+for name in tidemill_token postgres_password postgres_reader_password redis_password qdrant_api_key grafana_password; do
     [ -s "secrets/$name" ] && continue
     od --address-radix=n --format=x1 --read-bytes=32 /dev/urandom | tr -d ' \n' >"secrets/$name"
     # Containers read them as users of their own; the directory keeps the other people of this machine out.

@@ -25,6 +25,7 @@ pub fn model_fault(error: ModelError) -> Fault {
         ModelError::Missing { .. }
         | ModelError::Damaged { .. }
         | ModelError::Weights { .. }
-        | ModelError::Elsewhere => Fault::broken(error.to_string()),
+        | ModelError::Elsewhere
+        | ModelError::NoEncoder => Fault::broken(error.to_string()),
     }
 }

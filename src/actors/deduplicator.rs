@@ -52,7 +52,7 @@ impl Actor for Deduplicator {
                 }
                 (Sighting::Copy(mut copy), _) => {
                     // the copied document may have been judged a duplicate itself since it was fingerprinted
-                    copy.of = self.recall.memory.lock().root(&copy.of);
+                    copy.of = self.recall.claims.root(&copy.of);
                     Sighting::Copy(copy)
                 }
                 (other, _) => other,
@@ -100,7 +100,7 @@ impl Deduplicator {
     /// The sighting of a fresh document whose nearest earlier one above the threshold is this.
     fn judge(&self, id: &Arc<str>, record: &Record, copied: Option<Neighbor>) -> Sighting {
         let Some(neighbor) = copied else { return Sighting::Fresh };
-        self.recall.memory.lock().redirect(id, &record.position, &neighbor.id);
+        self.recall.claims.redirect(id, &record.position, &neighbor.id);
         Sighting::Copy(DuplicateOf {
             of: neighbor.id,
             rule: DuplicateRule::Cosine,

@@ -33,9 +33,10 @@ impl Actor for Embedder {
     }
 
     async fn handle(&mut self, batch: Vec<Fingerprinted>, ctx: &Context<Fingerprinted>) -> Result<(), Fault> {
+        let encodes = self.encoder.makes_vectors();
         let texts: Vec<String> = batch
             .iter()
-            .filter(|message| message.sighting == Sighting::Fresh)
+            .filter(|message| encodes && message.sighting == Sighting::Fresh)
             .map(|message| model_text(&message.document))
             .collect();
         let mut encoded = if texts.is_empty() {

@@ -15,14 +15,19 @@ pub struct Health {
 }
 
 impl Health {
-    /// Asks the log and the stores, each with its own deadline.
+    /// Asks the log, the stores and the job queue, each with its own deadline.
     pub async fn check(&self, services: &Services) {
         let checks = (services.log.check(), services.documents.check(), services.vectors.check());
-        let (log, documents, vectors) = futures_util::future::join3(checks.0, checks.1, checks.2).await;
+        let checks = futures_util::future::join3(checks.0, checks.1, checks.2);
+        let ((log, documents, vectors), jobs) = futures_util::future::join(checks, services.jobs.queue().check()).await;
         let mut found = vec![
             dependency("log", log.map(|()| "answers".to_owned())),
-            dependency("documents", documents.map(|()| "answers".to_owned())),
+            dependency("documents", documents.map(|()| format!("{} answers", services.documents.describe()))),
+            dependency("jobs", jobs.map(|()| "answers".to_owned())),
         ];
+        if let Some(redis) = &services.redis {
+            found.push(dependency("redis", redis.usable().await));
+        }
         if services.live.config.load().node.is_worker() {
             found.extend([
                 dependency("vectors", vectors),

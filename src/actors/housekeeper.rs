@@ -38,8 +38,12 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
         }
         log_is_away = measured.is_err();
         tell_restarts(&services, &mut restarts);
+        for pool in services.documents.pools() {
+            metrics::store_pool(pool.store, pool.used, pool.available, pool.waiting);
+        }
         if looks.is_multiple_of(LOOKS_PER_CHECK) {
             ctx.protect(services.health.check(&services)).await;
+            ctx.protect(services.cache.catch_up()).await;
         }
         looks = looks.wrapping_add(1);
         if looks.is_multiple_of(LOOKS_PER_SAVE) {

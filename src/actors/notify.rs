@@ -58,7 +58,7 @@ impl ServiceManager {
         }
         match phase {
             ReloadPhase::Begins => match NotifyState::monotonic_usec_now() {
-                Ok(now) => send(&[NotifyState::Reloading, now, NotifyState::Status("reads the configuration again")]),
+                Ok(now) => send(&[NotifyState::Reloading, now]),
                 Err(error) => tracing::warn!(%error, "reload can't be told to the service manager"),
             },
             ReloadPhase::Ends => send(&[NotifyState::Ready]),

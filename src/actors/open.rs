@@ -10,28 +10,39 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::config::encoder::EncoderKind;
+use crate::config::cache::CacheBackendKind;
+use crate::config::dedup::Sharing;
+use crate::config::jobs::JobsBackend;
 use crate::config::kafka::KafkaConfig;
 use crate::config::log::LogBackend;
 use crate::config::reload::Reloader;
+use crate::config::store::StoreBackend;
+use crate::jobs::{Jobs, Registry};
 use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
 use crate::messages::event::EventBus;
-use crate::models::absent::{AbsentEncoder, AbsentSentiment};
-use crate::models::compute::Compute;
-use crate::models::hashing::HashingEncoder;
-use crate::models::minilm::MiniLm;
-use crate::models::sentiment::{self, LocalSentiment};
-use crate::models::{Encoder, ModelError, SentimentModel};
+use crate::models::{Encoder, ModelError, Models};
+use crate::stores::cache::memory::MemoryCache;
+use crate::stores::cache::{Cache, CacheBackend};
+use crate::stores::claims::{Claims, LocalClaims};
 use crate::stores::documents::{DocumentStore, RememberedDocument, StoreCounts, StoreError};
+use crate::stores::jobs::{Clock, JobError, JobQueue};
+use crate::stores::postgres::{self, PostgresStore};
+use crate::stores::redis::Redis;
+use crate::stores::redis::cache::RedisCache;
+use crate::stores::redis::claims::SharedClaims;
+use crate::stores::redis::jobs::RedisJobs;
 use crate::stores::sqlite::SqliteStore;
+use crate::stores::sqlite::jobs::SqliteJobs;
 use crate::stores::vector_index::{EmbeddedIndex, Opened, PooledIndex, Rebuilt};
 use crate::stores::vectors::VectorIndex;
 use crate::telemetry::logs::LogLevel;
 use crate::text::near_duplicates::DuplicateMemory;
 
+use super::drill;
 use super::health::Health;
+use super::reindex;
 use super::servers::Sockets;
 use super::services::{Live, Services};
 use super::shared::{PendingVectors, Recall};
@@ -70,14 +81,17 @@ pub enum OpenError {
     /// A store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
     /// The store is gone, and the log is not.
     #[error(
-        "the store {path} is empty, but {consumed} records of the log were consumed into it: restore it, or set \
+        "the store {store} is empty, but {consumed} records of the log were consumed into it: restore it, or set \
          kafka.group to a new name to read the log again from its beginning"
     )]
     StoreLost {
-        /// The store's file.
-        path: PathBuf,
+        /// The store's file, or server and database.
+        store: String,
         /// Records the log says were consumed.
         consumed: i64,
     },
@@ -92,6 +106,12 @@ pub enum OpenError {
         /// The one configured now.
         wanted: String,
     },
+    /// A setting needs a server that is not configured.
+    #[error("{0} needs a Redis server: set redis.url")]
+    WithoutRedis(&'static str),
+    /// The job queue.
+    #[error(transparent)]
+    Jobs(#[from] JobError),
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -102,10 +122,19 @@ impl OpenError {
     #[must_use]
     pub fn is_setting(&self) -> bool {
         match self {
-            Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => true,
+            Self::Model(_)
+            | Self::Encoder { .. }
+            | Self::StoreLost { .. }
+            | Self::WithoutRedis(_)
+            | Self::Postgres(postgres::OpenError::Setting(_)) => true,
+            Self::Jobs(error) => matches!(error, JobError::InvalidQuery(_)),
             // refused credentials, more replicas than brokers, a topic that may not be created
             Self::Log(error) => !error.is_retriable(),
-            Self::LogFile(_) | Self::Store(_) | Self::DataDir { .. } | Self::Socket(_) => false,
+            Self::Postgres(postgres::OpenError::Unavailable(_))
+            | Self::LogFile(_)
+            | Self::Store(_)
+            | Self::DataDir { .. }
+            | Self::Socket(_) => false,
         }
     }
 
@@ -115,8 +144,14 @@ impl OpenError {
         match self {
             Self::Log(error) => error.is_retriable(),
             Self::Store(error) => error.is_retriable(),
+            Self::Postgres(error) => error.may_pass(),
+            Self::Jobs(error) => matches!(error, JobError::Unavailable(_)),
             Self::DataDir { .. } | Self::Socket(_) => true,
-            Self::LogFile(_) | Self::Model(_) | Self::Encoder { .. } | Self::StoreLost { .. } => false,
+            Self::LogFile(_)
+            | Self::Model(_)
+            | Self::Encoder { .. }
+            | Self::StoreLost { .. }
+            | Self::WithoutRedis(_) => false,
         }
     }
 }
@@ -133,13 +168,29 @@ pub async fn open(
 ) -> Result<Services, OpenError> {
     let lock = lock_data_dir(&config.daemon.data_dir)?;
     let sockets = Sockets::bind(config).map_err(OpenError::Socket)?;
-    let (encoder, sentiment) = models(config)?;
+    let Models { encoder, sentiment } = models(config)?;
     let (log, log_faults) = open_log(config)?;
     topics_are_there(config, &*log, &sockets).await?;
-    let documents = open_documents(config)?;
+    let events = Arc::new(EventBus::new(EVENT_HISTORY));
+    let documents: Arc<dyn DocumentStore> = match config.store.backend {
+        StoreBackend::Sqlite => Arc::new(open_sqlite(config)?),
+        StoreBackend::Postgres => {
+            let patience = config.postgres.startup_wait();
+            let open = async || PostgresStore::open(&config.postgres).await;
+            let store = patiently("documents", patience, &sockets, postgres::OpenError::may_pass, open).await?;
+            store.keep_logs(log_level.tap(), &events);
+            Arc::new(store)
+        }
+    };
     store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &*documents).await?;
-    let recall = recall(config, &*documents).await?;
+    let redis = open_redis(config)?;
+    let recall = recall(config, &*documents, redis.as_ref()).await?;
+    let registry = kinds(config, &documents, &vectors);
+    let queue = open_jobs(config, redis.as_ref()).await?;
+    let jobs = Jobs::new(queue, registry, config.jobs.clone(), Arc::clone(&events));
+    let shared = config.jobs.backend == JobsBackend::Redis;
+    let jobs = Arc::new(if config.node.is_worker() || shared { jobs } else { jobs.without_workers() });
     let topics = &config.kafka.topics;
     Ok(Services {
         live,
@@ -150,7 +201,10 @@ pub async fn open(
         encoder,
         sentiment,
         recall,
-        events: Arc::new(EventBus::new(EVENT_HISTORY)),
+        cache: Arc::new(cache(config, redis.as_ref())?),
+        redis,
+        jobs,
+        events,
         backlog: Arc::default(),
         health: Health::default(),
         documents_topic: topics.documents.as_str().into(),
@@ -186,30 +240,15 @@ pub fn is_held(path: &Path) -> bool {
     File::open(path.join(LOCK_FILE)).is_ok_and(|file| file.try_lock_shared().is_err())
 }
 
-/// An encoder and the sentiment model that fits it.
-pub type Models = (Arc<dyn Encoder>, Arc<dyn SentimentModel>);
-
 /// The encoder and the sentiment model that fits it; on a node that is no worker, what stands in their place.
 ///
 /// # Errors
 /// If a model file is missing or damaged.
 pub fn models(config: &Config) -> Result<Models, ModelError> {
-    if !config.node.is_worker() {
-        return Ok((Arc::new(AbsentEncoder::new(config.encoder.kind)), Arc::new(AbsentSentiment::default())));
-    }
-    let compute = Compute::new(config.encoder.threads)?;
-    let (bytes, origin) = sentiment::weights(config.sentiment.weights.as_deref())?;
-    match config.encoder.kind {
-        EncoderKind::Minilm => {
-            let minilm = MiniLm::open(&config.encoder.model_dir, compute.clone())?;
-            let model = LocalSentiment::new(&bytes, &origin, Some(minilm.weights()), compute)?;
-            let minilm = minilm.with_trunk(sentiment::shared_layers(&bytes, &origin)?);
-            Ok((Arc::new(minilm), Arc::new(model)))
-        }
-        EncoderKind::Hashing => {
-            let model = LocalSentiment::new(&bytes, &origin, None, compute)?;
-            Ok((Arc::new(HashingEncoder::default()), Arc::new(model)))
-        }
+    if config.node.is_worker() {
+        Models::open(&config.encoder, &config.sentiment)
+    } else {
+        Ok(Models::absent(config.encoder.kind))
     }
 }
 
@@ -273,8 +312,7 @@ async fn store_is_not_lost(config: &Config, log: &dyn Log, documents: &dyn Docum
     let topics = [config.kafka.topics.documents.clone()];
     let consumed = log.lag(&config.kafka.group, &topics).await?.iter().map(|partition| partition.committed).sum();
     if consumed > 0 {
-        let path = config.daemon.data_dir.join(&config.store.sqlite_path);
-        return Err(OpenError::StoreLost { path, consumed });
+        return Err(OpenError::StoreLost { store: documents.describe(), consumed });
     }
     Ok(())
 }
@@ -285,14 +323,14 @@ async fn open_vectors(
     encoder: &dyn Encoder,
     documents: &dyn DocumentStore,
 ) -> Result<Arc<dyn VectorIndex>, OpenError> {
-    if config.node.is_worker() {
-        same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
-    }
     let path = config.daemon.data_dir.join(&config.store.vectors.path);
-    let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
-    if !config.node.is_worker() {
-        return Ok(Arc::new(PooledIndex::new(index))); // nothing is compared or searched here: it stays empty
+    if !config.node.is_worker() || !encoder.makes_vectors() {
+        // nothing is compared or searched here: it stays empty
+        let (index, _) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
+        return Ok(Arc::new(PooledIndex::new(index)));
     }
+    same_encoder(&config.daemon.data_dir, &encoder.info().model)?;
+    let (index, opened) = EmbeddedIndex::open(&path, encoder.info().dimension, &config.store.vectors)?;
     let stored = documents.counts().await?.stored;
     match opened {
         Opened::MustRebuild(reason) => rebuild(&index, documents, &reason).await?,
@@ -334,11 +372,12 @@ async fn rebuild(index: &EmbeddedIndex, documents: &dyn DocumentStore, reason: &
 }
 
 /// Refills the duplicate memory with what the window still holds.
-async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall, OpenError> {
+async fn recall(config: &Config, documents: &dyn DocumentStore, redis: Option<&Redis>) -> Result<Recall, OpenError> {
     let mut memory = DuplicateMemory::new(&config.dedup);
     if !config.node.is_worker() {
         return Ok(Recall {
-            memory: Arc::new(Mutex::new(memory)),
+            claims: Arc::new(LocalClaims::new(memory)),
+            waiting: Arc::default(),
             pending: Arc::new(Mutex::new(PendingVectors::default())),
         });
     }
@@ -347,7 +386,83 @@ async fn recall(config: &Config, documents: &dyn DocumentStore) -> Result<Recall
     let fits = counts.stored + counts.duplicates <= config.dedup.capacity as u64;
     let since_ms = if fits { i64::MIN } else { Utc::now().timestamp_millis().saturating_sub(config.dedup.window_ms()) };
     documents.remember(since_ms, Box::new(|document| memory.remember(&document))).await?;
-    Ok(Recall { memory: Arc::new(Mutex::new(memory)), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+    let claims: Arc<dyn Claims> = match redis {
+        Some(redis) if shares_claims(config) => Arc::new(SharedClaims::new(redis, memory, &config.dedup)),
+        _ => Arc::new(LocalClaims::new(memory)),
+    };
+    Ok(Recall { claims, waiting: Arc::default(), pending: Arc::new(Mutex::new(PendingVectors::default())) })
+}
+
+/// The cache the configuration asks for.
+fn cache(config: &Config, redis: Option<&Redis>) -> Result<Cache, OpenError> {
+    let memory = || Arc::new(MemoryCache::new(config.cache.memory_mib << 20)) as Arc<dyn CacheBackend>;
+    let shared = redis.map(|redis| Arc::new(RedisCache::new(redis.clone())) as Arc<dyn CacheBackend>);
+    let backend = match config.cache.backend {
+        CacheBackendKind::Auto => Some(shared.unwrap_or_else(memory)),
+        CacheBackendKind::Memory => Some(memory()),
+        CacheBackendKind::Redis => Some(shared.ok_or(OpenError::WithoutRedis("cache.backend: redis"))?),
+        CacheBackendKind::Off => None,
+    };
+    Ok(Cache::new(backend, &config.cache))
+}
+
+/// Whether other daemons may see the copies of what this one sees.
+fn shares_claims(config: &Config) -> bool {
+    match config.dedup.shared {
+        Sharing::Auto => config.log.backend == LogBackend::Kafka,
+        Sharing::On => true,
+        Sharing::Off => false,
+    }
+}
+
+/// Prepares the connection to Redis where one is configured. The server may still be away.
+fn open_redis(config: &Config) -> Result<Option<Redis>, OpenError> {
+    if config.dedup.shared == Sharing::On && !config.redis.is_used() {
+        return Err(OpenError::WithoutRedis("dedup.shared: on"));
+    }
+    Ok(if config.redis.is_used() { Some(Redis::open(&config.redis)?) } else { None })
+}
+
+/// Opens the connection to Redis and asks the server, for checks. `None` where none is configured.
+///
+/// # Errors
+/// Why it does not answer, or takes no writes.
+pub async fn try_redis(config: &Config) -> Result<Option<String>, OpenError> {
+    let Some(redis) = open_redis(config)? else { return Ok(None) };
+    Ok(Some(redis.usable().await?))
+}
+
+/// Opens the job queue. What ran in an embedded queue when the process before ended goes back at once: nobody else has it.
+async fn open_jobs(config: &Config, redis: Option<&Redis>) -> Result<Arc<dyn JobQueue>, OpenError> {
+    let rules = config.jobs.rules();
+    match config.jobs.backend {
+        JobsBackend::Sqlite => {
+            let path = config.daemon.data_dir.join(&config.jobs.sqlite_path);
+            let queue = SqliteJobs::open(&path, &config.store, rules, Clock::System)?;
+            let given_back = queue.recover().await?;
+            if given_back > 0 {
+                tracing::info!(jobs = given_back, "jobs of the process before wait again");
+            }
+            Ok(Arc::new(queue))
+        }
+        JobsBackend::Redis => {
+            let redis = redis.ok_or(OpenError::WithoutRedis("jobs.backend: redis"))?;
+            Ok(Arc::new(RedisJobs::new(redis.clone(), rules, Clock::System)))
+        }
+    }
+}
+
+/// Every kind of job this daemon knows.
+fn kinds(config: &Config, documents: &Arc<dyn DocumentStore>, vectors: &Arc<dyn VectorIndex>) -> Registry {
+    let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
+    let summary = "compares the vector index with the store of documents and repairs it";
+    let registry = Registry::default().register("reindex", summary, move |request, ctx| {
+        reindex::run(Arc::clone(&documents), Arc::clone(&vectors), request, ctx)
+    });
+    if config.faults.enabled {
+        return registry.register("drill", "pretends to work, for tests", drill::run);
+    }
+    registry
 }
 
 /// Opens the log and asks it, for checks.
@@ -365,10 +480,23 @@ pub async fn try_log(config: &Config) -> Result<(), OpenError> {
 /// Why it does not answer.
 pub async fn try_store(config: &Config) -> Result<(), OpenError> {
     let _lock = lock_data_dir(&config.daemon.data_dir)?;
-    Ok(open_documents(config)?.check().await?)
+    match config.store.backend {
+        StoreBackend::Sqlite => Ok(open_sqlite(config)?.check().await?),
+        StoreBackend::Postgres => Ok(PostgresStore::open(&config.postgres).await?.check().await?),
+    }
 }
 
-fn open_documents(config: &Config) -> Result<Arc<dyn DocumentStore>, OpenError> {
+/// Opens the job queue and asks it, for checks.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn try_jobs(config: &Config) -> Result<(), OpenError> {
+    let _lock = lock_data_dir(&config.daemon.data_dir)?;
+    let redis = open_redis(config)?;
+    Ok(open_jobs(config, redis.as_ref()).await?.check().await?)
+}
+
+fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {
     let path = config.daemon.data_dir.join(&config.store.sqlite_path);
-    Ok(Arc::new(SqliteStore::open(&path, &config.store)?))
+    Ok(SqliteStore::open(&path, &config.store)?)
 }

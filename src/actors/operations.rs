@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::reload::Trigger;
 use crate::messages::record::{CORRELATION_HEADER, NewRecord};
+use crate::stores::redis::Redis;
 use crate::supervisors::ChildCommand;
 use crate::web::state::{InjectedFault, OperationError, Operations, Readiness, TopologyFormat};
 
@@ -126,6 +127,10 @@ impl Operations for DaemonOperations {
         Readiness { ready: answered && !stopping && self.services.tree.get().is_some(), stopping, dependencies }
     }
 
+    fn pool_status(&self) -> Option<Value> {
+        Some(json!({ "pools": self.services.documents.pools() }))
+    }
+
     fn replay_dead_letter<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, OperationError>> {
         Box::pin(async move {
             let away = |error: &dyn std::fmt::Display| OperationError::Unavailable(error.to_string());
@@ -155,12 +160,19 @@ impl Operations for DaemonOperations {
     }
 
     fn cache_stats(&self) -> Option<Value> {
-        let memory = self.services.recall.memory.lock().len();
+        let memory = self.services.recall.claims.len();
         let pending = self.services.recall.pending.lock().len();
         let capacity = self.services.live.dedup.load().capacity;
         Some(json!({
-            "duplicate_memory": { "documents": memory, "capacity": capacity },
+            "answers": self.services.cache.stats(),
+            "duplicate_memory": {
+                "documents": memory,
+                "capacity": capacity,
+                "shared": self.services.recall.claims.is_shared(),
+                "waiting_copies": self.services.recall.waiting.len(),
+            },
             "pending_vectors": { "documents": pending },
+            "redis_connections": self.services.redis.as_ref().map(Redis::connections),
         }))
     }
 

@@ -45,7 +45,7 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
 
 fn apply(services: &Services, config: &Config) {
     services.live.apply(config);
-    services.recall.memory.lock().reconfigure(&config.dedup);
+    services.recall.claims.reconfigure(&config.dedup);
     if let Err(error) = services.log_level.set(&config.logging.level) {
         tracing::warn!(%error, "log level stays as it was");
     }

@@ -11,7 +11,7 @@ use crate::messages::code::{ErrorCode, Rejection};
 use crate::models::ModelError;
 use crate::supervisors::{Fault, ServiceContext};
 use crate::text::decode::decode;
-use crate::web::state::{ApiState, Node, Workers};
+use crate::web::state::{ApiState, Judge, Node, Workers};
 
 use super::sentiment_analyzer::analyze;
 use super::services::Services;
@@ -111,10 +111,13 @@ fn api_state(services: &Services) -> Result<ApiState, Fault> {
         documents: Arc::clone(&services.documents),
         vectors: Arc::clone(&services.vectors),
         encoder: Arc::clone(&services.encoder),
+        cache: Arc::clone(&services.cache),
+        judge: judge(services),
         analyze: Arc::new(move |texts| {
             let opinions = analyze(&*encoder, &*model, &texts, live.load().min_confidence).map_err(refused)?;
             Ok(opinions.into_iter().map(|opinion| serde_json::json!(opinion)).collect())
         }),
+        jobs: Arc::clone(&services.jobs),
         operations: services.operations.lock().clone().ok_or_else(|| Fault::broken("the daemon is not assembled"))?,
         events: Arc::clone(&services.events),
         stopping: tokio_util::sync::CancellationToken::new(),
@@ -127,6 +130,13 @@ fn api_state(services: &Services) -> Result<ApiState, Fault> {
 fn node(config: &Config) -> Result<Node, Fault> {
     let workers = Workers::new(&config.node, &config.http).map_err(|error| Fault::broken(error.to_string()))?;
     Ok(Node { api: config.node.is_api(), worker: config.node.is_worker(), workers: workers.map(Arc::new) })
+}
+
+/// Names what an opinion depends on besides the text, as it is now.
+fn judge(services: &Services) -> Judge {
+    let (encoder, model) = (services.encoder.info().model.clone(), Arc::clone(services.sentiment.name()));
+    let live = Arc::clone(&services.live.sentiment);
+    Arc::new(move || format!("{encoder}/{model}/{}", live.load().min_confidence))
 }
 
 /// The Kafka listener.

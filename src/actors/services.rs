@@ -11,11 +11,14 @@ use crate::config::dedup::DedupConfig;
 use crate::config::documents::DocumentsConfig;
 use crate::config::reload::Reloader;
 use crate::config::sentiment::SentimentConfig;
+use crate::jobs::Jobs;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
+use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
+use crate::stores::redis::Redis;
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::Tree;
 use crate::telemetry::logs::LogLevel;
@@ -78,7 +81,13 @@ pub struct Services {
     pub sentiment: Arc<dyn SentimentModel>,
     /// Duplicate memory and pending vectors.
     pub recall: Recall,
-    /// Told of verdicts, dead letters and restarts.
+    /// Answers kept for a while.
+    pub cache: Arc<Cache>,
+    /// Redis, if it is used.
+    pub redis: Option<Redis>,
+    /// The job queue.
+    pub jobs: Arc<Jobs>,
+    /// Told of verdicts, dead letters, restarts and jobs.
     pub events: Arc<EventBus>,
     /// Records in the documents topic that are not consumed yet, as last measured.
     pub backlog: Arc<AtomicU64>,

@@ -8,23 +8,27 @@ use crate::messages::dead_letter::DeadLetter;
 use crate::messages::delivery::Delivery;
 use crate::messages::document::Document;
 use crate::messages::record::{Position, Record};
-use crate::stores::vectors::Neighbor;
 use crate::supervisors::{Death, Mailbox};
-use crate::text::near_duplicates::DuplicateMemory;
+
+use super::originals::Waiting;
+use crate::stores::claims::Claims;
+use crate::stores::vectors::Neighbor;
 
 /// Handle on the duplicate memory and the pending vectors. Cheap to clone.
 #[derive(Clone)]
 pub struct Recall {
     /// Exact and `MinHash` memory of every document seen within the window, root of each duplicate included.
-    pub memory: Arc<Mutex<DuplicateMemory>>,
+    pub claims: Arc<dyn Claims>,
+    /// Documents that wait for what they copy.
+    pub waiting: Arc<Waiting>,
     /// Vectors that passed the near-duplicate check and are not in the index yet.
     pub pending: Arc<Mutex<PendingVectors>>,
 }
 
 impl Recall {
     /// Forgets the document this record brought, which won't be stored, so that nothing becomes a duplicate of it.
-    pub fn forget(&self, id: &str, origin: &Position) {
-        self.memory.lock().forget(id, origin);
+    pub fn forget(&self, id: &Arc<str>, origin: &Position) {
+        self.claims.forget(id, origin);
         self.pending.lock().remove(id, origin);
     }
 }

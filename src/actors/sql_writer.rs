@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use chrono::Utc;
 
+use crate::config::dedup::DedupConfig;
 use crate::messages::analysis::{Analysis, EmbeddingInfo, VerdictLabel};
 use crate::messages::pipeline::{Judged, Sighting};
 use crate::stores::documents::{DeliveryOutcome, DeliveryRow, DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
 use crate::stores::vectors::VectorIndex;
-use crate::supervisors::{Actor, Context, Fault, Mailbox};
+use crate::supervisors::{Actor, Context, Fault, Mailbox, SendError};
 use crate::text::entities::symbols;
 use crate::text::fingerprint::content_hash;
 
 use super::deduplicator::store_fault;
+use super::originals::{Decision, until_settled};
 use super::shared::Recall;
 use super::timing::stamp;
 
@@ -36,6 +39,10 @@ pub struct SqlWriter {
     pub embedding: EmbeddingInfo,
     /// Outlives restarts.
     pub recall: Recall,
+    /// How long a copy waits for an original that another daemon has.
+    pub dedup: Arc<ArcSwap<DedupConfig>>,
+    /// Its own mailbox, which documents that waited come back to.
+    pub itself: Mailbox<Judged>,
     /// Downstream.
     pub vector_writer: Mailbox<Verdict>,
 }
@@ -161,14 +168,12 @@ impl SqlWriter {
             };
             match analysis {
                 Some(analysis) => {
-                    self.recall.memory.lock().settle(
-                        &analysis.document_id,
-                        judged.delivery.position(),
-                        analysis.duplicate_of.as_ref(),
-                    );
+                    let origin = judged.delivery.position();
+                    self.recall.claims.settle(&analysis.document_id, origin, analysis.duplicate_of.as_ref());
+                    self.recall.waiting.ended(origin);
                     ctx.send(&self.vector_writer, Verdict { judged, analysis }).await?;
                 }
-                None => self.reconsider(judged).await,
+                None => self.wait_or_reconsider(judged).await,
             }
             ctx.done(1);
         }
@@ -177,8 +182,30 @@ impl SqlWriter {
 
     /// The record was dead-lettered before, by a process that ended before it could commit: that verdict stands.
     fn already_dead(&self, judged: &Judged) {
+        self.recall.waiting.ended(judged.delivery.position());
         self.recall.forget(&judged.document.id, judged.delivery.position());
         judged.delivery.complete();
+    }
+
+    /// What it copies may be on its way at another daemon: then it comes back here once that has arrived. It waits
+    /// outside the mailbox, so that nobody else does; if this process ends, its source has it still.
+    async fn wait_or_reconsider(&self, judged: Judged) {
+        let original = match &judged.sighting {
+            Sighting::Copy(copy) => Arc::clone(&copy.of),
+            Sighting::Same | Sighting::Fresh => Arc::clone(&judged.document.id),
+        };
+        let bound = self.dedup.load().original_wait();
+        let decision = self.recall.waiting.decide(&*self.recall.claims, &original, judged.delivery.position(), bound);
+        if decision == Decision::Reconsider {
+            return self.reconsider(judged).await;
+        }
+        let (recall, itself) = (self.recall.clone(), self.itself.clone());
+        tokio::spawn(async move {
+            until_settled(Arc::clone(&recall.claims), original, bound).await;
+            if let Err(SendError(judged)) = itself.send(judged).await {
+                recall.waiting.ended(judged.delivery.position());
+            }
+        });
     }
 
     /// The document it copies ended in the dead letters after this one was judged: forget both and let the record go
@@ -186,12 +213,12 @@ impl SqlWriter {
     async fn reconsider(&self, judged: Judged) {
         match &judged.sighting {
             Sighting::Copy(copy) => {
-                self.recall.memory.lock().expel(&copy.of);
+                self.recall.claims.expel(&copy.of);
                 if let Err(error) = self.vectors.remove(vec![Arc::clone(&copy.of)]).await {
                     tracing::warn!(%error, document = %copy.of, "vector of a missing document stays in the index");
                 }
             }
-            Sighting::Same => self.recall.memory.lock().expel(&judged.document.id),
+            Sighting::Same => self.recall.claims.expel(&judged.document.id),
             Sighting::Fresh => {}
         }
         self.recall.forget(&judged.document.id, judged.delivery.position());

@@ -17,6 +17,7 @@ use crate::supervisors::{
 
 use super::dead_letters::DeadLetters;
 use super::deduplicator::Deduplicator;
+use super::dispatcher;
 use super::embedder::Embedder;
 use super::faulty::Faulty;
 use super::fingerprinter::Fingerprinter;
@@ -115,7 +116,8 @@ pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailbox
         .child(declaration.service("housekeeper", housekeeper::run))
         .child(declaration.service("reloader", reloader::run));
     if config.node.is_worker() {
-        tree = tree.supervisor(declaration.document_path(inboxes));
+        let dispatcher = declaration.service("dispatcher", dispatcher::run).drain(dispatcher::drain_time(&config.jobs));
+        tree = tree.child(dispatcher).supervisor(declaration.document_path(inboxes));
     }
     (tree.supervisor(declaration.intake()), to)
 }
@@ -155,6 +157,8 @@ impl Declaration<'_> {
                     vectors: Arc::clone(&services.vectors),
                     embedding: services.encoder.info().clone(),
                     recall: services.recall.clone(),
+                    dedup: Arc::clone(&services.live.dedup),
+                    itself: to.sql_writer.clone(),
                     vector_writer: to.vector_writer.clone(),
                 },
             ))
@@ -210,6 +214,7 @@ impl Declaration<'_> {
     fn vector_writer(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
         let make = |services: &Services, to: &Mailboxes| VectorWriter {
             vectors: Arc::clone(&services.vectors),
+            cache: Arc::clone(&services.cache),
             recall: services.recall.clone(),
             publisher: to.publisher.clone(),
         };

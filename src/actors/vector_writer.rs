@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::messages::pipeline::Sighting;
+use crate::stores::cache::Cache;
 use crate::stores::vectors::{VectorEntry, VectorIndex};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 
@@ -15,6 +16,8 @@ use super::sql_writer::Verdict;
 pub struct VectorWriter {
     /// The index.
     pub vectors: Arc<dyn VectorIndex>,
+    /// Told that search answers have changed, before the verdicts go on.
+    pub cache: Arc<Cache>,
     /// Outlives restarts.
     pub recall: Recall,
     /// Downstream.
@@ -26,11 +29,15 @@ impl Actor for VectorWriter {
 
     async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
         let (inserts, removals) = changes(&batch);
+        let changed = !inserts.is_empty() || !removals.is_empty();
         if !inserts.is_empty() {
             ctx.protect(self.vectors.upsert(inserts)).await.map_err(store_fault)?;
         }
         if !removals.is_empty() {
             ctx.protect(self.vectors.remove(removals)).await.map_err(store_fault)?;
+        }
+        if changed {
+            ctx.protect(self.cache.searches_changed()).await;
         }
         for verdict in batch {
             let judged = &verdict.judged;

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::servers::Sockets;
+use crate::messages::code::ErrorCode;
 use crate::web::state::Dependency;
 
 /// First and longest wait between two attempts.
@@ -118,7 +119,7 @@ fn router(what: &'static str, detail: Arc<Mutex<String>>) -> Router {
     // a connection must not outlive the waiting room: its next request is for the daemon
     let live = || async { ([(CONNECTION, "close")], Json(json!({ "status": "alive" }))) };
     let refused = json!({
-        "error": {"code": "TM0016", "message": format!("starting: waiting for {what}"), "correlation_id": null}
+        "error": {"code": ErrorCode::Unavailable.as_str(), "message": format!("starting: waiting for {what}"), "correlation_id": null}
     });
     Router::new()
         .route("/health/live", get(live))

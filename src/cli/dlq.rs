@@ -1,10 +1,12 @@
 //! `tidemill dlq`.
 
+use std::io::{BufRead as _, IsTerminal as _};
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientError, block_on};
-use super::exit::Exit;
+use super::exit::{Exit, UsageError};
 use super::options::{ConfigOptions, DaemonOptions};
 use super::output;
 
@@ -23,8 +25,8 @@ pub enum Dlq {
     /// Send the original records of dead letters through the pipeline again.
     #[command(after_help = "Example: tidemill dlq replay --all")]
     Replay(Replay),
-    /// Delete dead letters: those named, else all.
-    #[command(after_help = "Example: tidemill dlq purge 0b6f3c2e-...")]
+    /// Delete dead letters: those named, else all, after asking.
+    #[command(after_help = "Example: tidemill dlq purge --yes")]
     Purge(Purge),
 }
 
@@ -37,6 +39,9 @@ pub struct List {
     /// Only those with this error code.
     #[arg(long)]
     code: Option<String>,
+    /// Only those replayed (true), or only those not (false).
+    #[arg(long, value_name = "BOOL")]
+    replayed: Option<bool>,
     /// How many at most.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -80,6 +85,9 @@ pub struct Replay {
 pub struct Purge {
     /// Ids of dead letters; none means all.
     ids: Vec<String>,
+    /// Delete all without asking.
+    #[arg(long, conflicts_with = "ids")]
+    yes: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -134,6 +142,10 @@ impl Dlq {
             Self::Purge(command) => {
                 let client = Client::new(&command.daemon, &config)?;
                 if command.ids.is_empty() {
+                    if !command.yes && !confirmed(&client)? {
+                        output::note("nothing was deleted");
+                        return Ok(Exit::Failed);
+                    }
                     let answer: Value = block_on(async { Ok(client.delete(&PATH).await?) })?;
                     return report(Action::Purge, &answer, command.json);
                 }
@@ -154,7 +166,7 @@ impl List {
             output::note("no dead letters");
             return Ok(Exit::Done);
         }
-        let columns = ["id", "dead_at", "stage", "code", "attempts", "error"];
+        let columns = ["id", "dead_at", "stage", "code", "attempts", "replayed_at", "error"];
         let rows: Vec<Vec<String>> =
             items.iter().map(|item| columns.iter().map(|name| cell(&item[*name])).collect()).collect();
         output::line(output::table(&columns, &rows))?;
@@ -169,6 +181,7 @@ impl List {
             for (name, value) in [("stage", &self.stage), ("code", &self.code), ("cursor", &cursor)] {
                 query.extend(value.clone().map(|value| (name, value)));
             }
+            query.extend(self.replayed.map(|replayed| ("replayed", replayed.to_string())));
             let mut page: Value = client.get(&PATH, &query).await?;
             let found = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
             let ended = found.is_empty();
@@ -202,6 +215,20 @@ impl One {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Asks the person at the terminal whether to delete everything; without one that is a mistake of the command line.
+fn confirmed(client: &Client) -> anyhow::Result<bool> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Err(
+            UsageError("purge without ids deletes all dead letters: name them, or give --yes".to_owned()).into()
+        );
+    }
+    output::note(format_args!("delete all dead letters of {}? There is no way back. [y/N]", client.base()));
+    let mut answer = String::new();
+    input.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Replays all that were not replayed yet; the daemon does as many in one call as it has time for.

@@ -11,6 +11,7 @@ use crate::actors::{check, sentiment_analyzer};
 use crate::config::Config;
 use crate::config::reload::Reloader;
 use crate::config::secret::Secret;
+use crate::models::Models;
 use crate::telemetry::logs::LogLevel;
 
 /// What `run` is told.
@@ -89,7 +90,7 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<ServiceCheck>> {
 /// # Errors
 /// If the model can't be loaded.
 pub fn embed(config: &Config, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>> {
-    let (encoder, _) = models(config)?;
+    let encoder = models(config)?.encoder;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     Ok(encoder.encode(&texts)?.into_iter().map(|encoded| encoded.vector.to_vec()).collect())
 }
@@ -99,7 +100,7 @@ pub fn embed(config: &Config, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>>
 /// # Errors
 /// If the models can't be loaded.
 pub fn analyze(config: &Config, texts: &[String]) -> anyhow::Result<Vec<Value>> {
-    let (encoder, sentiment) = models(config)?;
+    let Models { encoder, sentiment } = models(config)?;
     let opinions = sentiment_analyzer::analyze(&*encoder, &*sentiment, texts, config.sentiment.min_confidence)?;
     Ok(opinions.into_iter().map(|opinion| serde_json::json!(opinion)).collect())
 }

@@ -1,5 +1,7 @@
 //! `[dedup]`: what counts as a copy.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,25 @@ pub struct DedupConfig {
     /// Most documents the memory of exact and `MinHash` rules holds (1000 to 20000000), about 1 KB each. The
     /// oldest go first, even inside the window: keep this above the documents of one window.
     pub capacity: usize,
+    /// Whether daemons share their memory of exact and `MinHash` rules over Redis (section `redis`), so that of copies
+    /// that reach two of them at once one is stored: `auto`, `on` or `off`. `auto` (default) shares where several daemons
+    /// can read one topic: with `log.backend = "kafka"` and a `redis.url`. All that share need the same document store.
+    pub shared: Sharing,
+    /// How long a copy waits for its original while another daemon has that on its way, 1 to 3,600 seconds. Default 300.
+    /// Then it is judged again without it, and both may be stored. A dead or withdrawn original is not waited for.
+    pub original_wait_seconds: u64,
+}
+
+/// Whether the duplicate memory is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharing {
+    /// Where several daemons can read one topic.
+    Auto,
+    /// Always; needs `redis.url`.
+    On,
+    /// Never: this daemon is the only one.
+    Off,
 }
 
 impl Default for DedupConfig {
@@ -41,6 +62,8 @@ impl Default for DedupConfig {
             cosine_threshold: 0.95,
             window_seconds: 7 * 86_400,
             capacity: 250_000,
+            shared: Sharing::Auto,
+            original_wait_seconds: 300,
         }
     }
 }
@@ -52,6 +75,13 @@ impl DedupConfig {
         problems.range("cosine_threshold", self.cosine_threshold, 0.5, 1.0);
         problems.range("window_seconds", self.window_seconds, 1, 31_536_000);
         problems.range("capacity", self.capacity, 1000, 20_000_000);
+        problems.range("original_wait_seconds", self.original_wait_seconds, 1, 3_600);
+    }
+
+    /// How long a copy waits for an original that another daemon has.
+    #[must_use]
+    pub fn original_wait(&self) -> Duration {
+        Duration::from_secs(self.original_wait_seconds)
     }
 
     /// The window in milliseconds.

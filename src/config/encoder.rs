@@ -16,13 +16,16 @@ pub enum EncoderKind {
     /// Hashed words and character n-grams: no files, very fast, lexical only. Vectors of the two kinds can't be mixed
     /// in one collection.
     Hashing,
+    /// No vectors at all: exact and near copies are found by their words, nothing is scored or searchable.
+    None,
 }
 
 /// Settings of the encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderConfig {
-    /// `minilm` (default): the sentence encoder. `hashing`: needs no model, but finds only texts that share words.
+    /// `minilm` (default): the sentence encoder. `hashing`: needs no model, but finds only texts that share words. `none`:
+    /// documents get no vector and no sentiment, for a stream that is to be deduplicated and stored at full speed.
     pub kind: EncoderKind,
     /// Directory of `model.safetensors`, `tokenizer.json` and `config.json`. Default: where `make model` puts them.
     pub model_dir: PathBuf,

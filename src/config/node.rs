@@ -11,6 +11,7 @@ use super::endpoint::is_private;
 use super::log::LogBackend;
 use super::problem::Problems;
 use super::secret::Secret;
+use super::store::StoreBackend;
 
 /// A part of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -164,6 +165,13 @@ pub fn validate_together(config: &Config, problems: &mut Problems) {
             "also \"worker\" while log.backend = \"embedded\": that log is inside one process, so no worker would ever see \
              what this node takes in; set log.backend = \"kafka\"",
         );
+        problems.require(
+            config.store.backend != StoreBackend::Sqlite,
+            "roles",
+            roles,
+            "also \"worker\" while store.backend = \"sqlite\": that file is inside one process, so no query here would ever \
+             see what workers store; set store.backend = \"postgres\"",
+        );
     });
 }
 
@@ -171,7 +179,7 @@ pub fn validate_together(config: &Config, problems: &mut Problems) {
 mod tests {
     use super::*;
 
-    fn problems_of(node: NodeConfig) -> Vec<(String, String)> {
+    fn problems_of(node: &NodeConfig) -> Vec<(String, String)> {
         let mut problems = Problems::default();
         problems.section("node", |problems| node.validate(problems));
         problems.into_found().into_iter().map(|problem| (problem.key, problem.allowed)).collect()
@@ -184,7 +192,7 @@ mod tests {
 
     #[test]
     fn defaults_are_both_roles_and_valid() {
-        assert_eq!(problems_of(NodeConfig::default()), []);
+        assert_eq!(problems_of(&NodeConfig::default()), []);
         assert!(NodeConfig::default().is_api() && NodeConfig::default().is_worker());
         assert_eq!(NodeConfig::default().roles_in_words(), "api and worker");
     }
@@ -192,7 +200,7 @@ mod tests {
     #[test]
     fn a_node_without_a_role_or_with_one_twice_is_refused() {
         for roles in [vec![], vec![Role::Api, Role::Api]] {
-            let found = problems_of(NodeConfig { roles, ..NodeConfig::default() });
+            let found = problems_of(&NodeConfig { roles, ..NodeConfig::default() });
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].0, "node.roles");
         }
@@ -201,37 +209,44 @@ mod tests {
     #[test]
     fn plain_http_leaves_the_machine_only_when_allowed() {
         let near = ["http://127.0.0.1:8080", "http://[::1]:8080", "http://worker:8080", "http://w-0.w.prod.svc:8080"];
-        assert_eq!(problems_of(with_urls(&near)), []);
+        assert_eq!(problems_of(&with_urls(&near)), []);
         let far = with_urls(&["http://10.0.0.7:8080", "http://worker.example.com"]);
-        assert_eq!(problems_of(far.clone()).len(), 2);
-        assert_eq!(problems_of(NodeConfig { allow_plaintext: true, ..far }), []);
-        assert_eq!(problems_of(with_urls(&["https://worker.example.com"])), []);
+        assert_eq!(problems_of(&far).len(), 2);
+        assert_eq!(problems_of(&NodeConfig { allow_plaintext: true, ..far }), []);
+        assert_eq!(problems_of(&with_urls(&["https://worker.example.com"])), []);
     }
 
     #[test]
     fn urls_are_addresses_and_nothing_more() {
         for url in ["worker:8080", "ftp://worker", "http://user:pass@worker:1", "http://worker/path", "http://w/?q=1"] {
-            assert_eq!(problems_of(with_urls(&[url])).len(), 1, "{url}");
+            assert_eq!(problems_of(&with_urls(&[url])).len(), 1, "{url}");
         }
     }
 
     #[test]
     fn a_worker_has_no_workers() {
         let node = NodeConfig { roles: vec![Role::Api, Role::Worker], ..with_urls(&["http://worker:8080"]) };
-        assert_eq!(problems_of(node)[0].0, "node.worker_urls");
+        assert_eq!(problems_of(&node)[0].0, "node.worker_urls");
     }
 
     #[test]
-    fn an_api_node_alone_needs_a_log_that_others_share() {
+    fn an_api_node_alone_needs_a_log_and_a_store_that_others_share() {
         let mut config = Config { node: with_urls(&[]), ..Config::default() };
-        let keys = |config: &Config| {
+        let found = |config: &Config| {
             let mut problems = Problems::default();
             validate_together(config, &mut problems);
-            problems.into_found()
+            let found = problems.into_found();
+            assert!(found.iter().all(|problem| problem.key == "node.roles"));
+            found.into_iter().map(|problem| problem.allowed).collect::<Vec<_>>()
         };
-        let found = keys(&config);
-        assert!(found.iter().any(|problem| problem.key == "node.roles" && problem.allowed.contains("log.backend")));
+        let both = found(&config);
+        assert!(both.len() == 2 && both[0].contains("log.backend") && both[1].contains("store.backend"), "{both:?}");
         config.log.backend = LogBackend::Kafka;
-        assert!(!keys(&config).iter().any(|problem| problem.allowed.contains("log.backend")));
+        assert!(found(&config).len() == 1);
+        config.store.backend = StoreBackend::Postgres;
+        assert!(found(&config).is_empty());
+        config.node.roles = vec![Role::Worker];
+        (config.log.backend, config.store.backend) = (LogBackend::Embedded, StoreBackend::Sqlite);
+        assert!(found(&config).is_empty(), "a worker alone may be fed by the kafka listener");
     }
 }

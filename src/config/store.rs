@@ -7,10 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problems;
 
-/// The embedded stores: `SQLite` for documents, analyses and dead letters, an in-process index for vectors.
+/// Where documents, analyses and dead letters are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreBackend {
+    /// A file in the data directory; nothing to install.
+    Sqlite,
+    /// A PostgreSQL server, which several daemons may share; see `[postgres]`.
+    Postgres,
+}
+
+/// The stores: `SQLite` or PostgreSQL for documents, analyses and dead letters, an in-process index for vectors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
+    /// `sqlite` (default: nothing to install) or `postgres`, which `[postgres]` says how to reach.
+    pub backend: StoreBackend,
     /// The `SQLite` file; a relative path counts from the data directory.
     pub sqlite_path: PathBuf,
     /// Connections that read beside the one that writes (1 to 16). Each has a thread of its own.
@@ -48,6 +60,7 @@ pub struct VectorsConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
+            backend: StoreBackend::Sqlite,
             sqlite_path: "tidemill.sqlite3".into(),
             readers: 3,
             queue_capacity: 256,

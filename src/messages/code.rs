@@ -67,6 +67,7 @@ codes! {
     FaultInjected = "TM0028", "a fault was injected on purpose", "fault injection is on: unset [faults] enabled outside tests";
     Forbidden = "TM0029", "the request comes from another site", "send it from the console's own address, or name the host in http.allowed_hosts";
     UnsupportedMediaType = "TM0030", "the body's content type is not taken here", "send application/json or application/x-ndjson, without content-encoding";
+    Conflict = "TM0031", "its state does not allow this", "the message says what state it is in; look at it again";
     NotThisNode = "TM0040", "this node's roles do not include that", "send it to a node with the role: API nodes take documents and answer queries, workers have the models";
     NoWorker = "TM0041", "no worker answers what needs a model", "name workers in node.worker_urls, see /health for their state, or ask a worker itself";
 }

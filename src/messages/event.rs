@@ -12,6 +12,7 @@ use super::analysis::{Analysis, SentimentLabel, VerdictLabel};
 use super::code::ErrorCode;
 use super::dead_letter::StoredDeadLetter;
 use super::document::Document;
+use super::job::{JobChange, JobState};
 
 /// Events a watcher may be behind before it is dropped.
 const BUS_CAPACITY: usize = 4096;
@@ -73,6 +74,22 @@ pub enum EventKind {
         /// `applied` or `refused`.
         outcome: String,
     },
+    /// A job came into a state, by this daemon's doing.
+    Job {
+        /// Job id.
+        id: Arc<str>,
+        /// What kind of work.
+        kind: Arc<str>,
+        /// Its new state.
+        state: JobState,
+        /// Attempts begun.
+        attempts: u32,
+        /// Correlation id.
+        correlation_id: String,
+        /// Why, where there is more to say than the state.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// State of actors, backlog and counts at one moment; never kept in the history.
     Metrics {
         /// The state.
@@ -89,8 +106,16 @@ impl EventKind {
             Self::DeadLetter { .. } => "dead_letter",
             Self::ActorRestarted { .. } => "actor_restarted",
             Self::ConfigReloaded { .. } => "config_reloaded",
+            Self::Job { .. } => "job",
             Self::Metrics { .. } => "metrics",
         }
+    }
+
+    /// The event of a job's change.
+    #[must_use]
+    pub fn job(changed: &JobChange) -> Self {
+        let JobChange { id, kind, correlation_id, state, attempts, reason } = changed.clone();
+        Self::Job { id, kind, state, attempts, correlation_id, reason }
     }
 
     /// The event of a verdict.

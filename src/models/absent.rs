@@ -1,4 +1,5 @@
-//! Stands where a node has no models: it knows what the workers' models are, loads nothing and computes nothing.
+//! Stands where there are no models, on a node that is no worker or with `encoder.kind = "none"`: it knows what the
+//! workers' models are, loads nothing and computes nothing.
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ impl AbsentEncoder {
         let info = match kind {
             EncoderKind::Minilm => MiniLm::described(),
             EncoderKind::Hashing => HashingEncoder::default().info().clone(),
+            EncoderKind::None => EmbeddingInfo { model: "none".into(), dimension: 0 },
         };
         Self { info }
     }
@@ -37,7 +39,7 @@ impl Encoder for AbsentEncoder {
     }
 
     fn encode(&self, _: &[&str]) -> Result<Vec<Encoded>, ModelError> {
-        Err(ModelError::Elsewhere)
+        Err(if self.makes_vectors() { ModelError::Elsewhere } else { ModelError::NoEncoder })
     }
 }
 
@@ -72,6 +74,13 @@ mod tests {
         let hashing = HashingEncoder::default();
         assert_eq!(AbsentEncoder::new(EncoderKind::Hashing).info(), hashing.info());
         assert_eq!(AbsentEncoder::new(EncoderKind::Minilm).info().dimension, 384);
+    }
+
+    #[test]
+    fn no_encoder_says_so() {
+        let none = AbsentEncoder::new(EncoderKind::None);
+        assert!(!none.makes_vectors());
+        assert!(matches!(none.encode(&["a text"]), Err(ModelError::NoEncoder)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::pools::PoolStatus;
 use crate::messages::analysis::{Analysis, VerdictLabel};
 use crate::messages::correlation::CorrelationId;
 use crate::messages::dead_letter::StoredDeadLetter;
@@ -282,4 +283,14 @@ pub trait DocumentStore: Send + Sync {
 
     /// Makes every call fail as unavailable until the time has passed; for fault injection only.
     fn fail_for(&self, duration: std::time::Duration);
+
+    /// Which store it is and where, for messages.
+    fn describe(&self) -> String {
+        "the store".to_owned()
+    }
+
+    /// How busy its connections are.
+    fn pools(&self) -> Vec<PoolStatus> {
+        Vec::new()
+    }
 }

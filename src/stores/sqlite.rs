@@ -4,9 +4,9 @@
 //! sync. Every call has a deadline and must be made inside a tokio runtime with its timer on.
 
 mod connection;
-mod cursor;
 mod dead_letters;
 mod deliveries;
+pub mod jobs;
 mod queries;
 mod verdicts;
 mod workers;
@@ -20,12 +20,13 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use self::cursor::{Cursor, checked_limit};
 use self::workers::Workers;
+use super::cursor::{self, Cursor, checked_limit};
 use super::documents::{
     DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError,
     StoredDocument, VerdictRow, WriteOutcome,
 };
+use super::pools::PoolStatus;
 use crate::config::store::StoreConfig;
 use crate::messages::dead_letter::StoredDeadLetter;
 use crate::telemetry::metrics::store_operation;
@@ -51,7 +52,7 @@ impl SqliteStore {
     /// [`StoreError::Damaged`] names a file that is no database of ours or of a newer program;
     /// [`StoreError::Unavailable`] one that can't be opened.
     pub fn open(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { workers: Workers::start(path, config)?, failing_until: Mutex::new(None) })
+        Ok(Self { workers: Workers::start(path, config, connection::MIGRATIONS)?, failing_until: Mutex::new(None) })
     }
 
     /// Fails while faults are injected.
@@ -217,6 +218,14 @@ impl DocumentStore for SqliteStore {
 
     fn fail_for(&self, duration: Duration) {
         *self.failing_until.lock() = Some(Instant::now() + duration);
+    }
+
+    fn describe(&self) -> String {
+        self.workers.path().display().to_string()
+    }
+
+    fn pools(&self) -> Vec<PoolStatus> {
+        self.workers.pools()
     }
 }
 

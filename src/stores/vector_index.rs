@@ -104,21 +104,9 @@ impl EmbeddedIndex {
     /// As [`EmbeddedIndex::insert`].
     pub fn confirm(&self, document: &RememberedDocument, done: &mut Rebuilt) -> Result<(), StoreError> {
         let Some(vector) = &document.vector else { return Ok(()) };
-        let values = self.normalised(vector).map_err(StoreError::Refused)?;
-        let epoch = self.epoch.load(Ordering::Acquire);
-        {
-            let mut slots = self.shared.slots.write();
-            let slot = slots.slot_of(&document.id).filter(|&slot| slots.values(slot) == &*values);
-            if let Some(meta) = slot.and_then(|slot| slots.meta_mut(slot)) {
-                let same = meta.timestamp_ms == document.timestamp_ms
-                    && meta.source == document.source
-                    && *meta.symbols == *document.symbols;
-                if same {
-                    meta.epoch = epoch;
-                    done.kept += 1;
-                    return Ok(());
-                }
-            }
+        if self.has(document, vector)? {
+            done.kept += 1;
+            return Ok(());
         }
         done.inserted += 1;
         self.insert(VectorEntry {
@@ -130,17 +118,44 @@ impl EmbeddedIndex {
         })
     }
 
+    /// Whether the document is in the index as it is; then it is marked as seen.
+    fn has(&self, document: &RememberedDocument, vector: &[f32]) -> Result<bool, StoreError> {
+        let values = self.normalised(vector).map_err(StoreError::Refused)?;
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let mut slots = self.shared.slots.write();
+        let slot = slots.slot_of(&document.id).filter(|&slot| slots.values(slot) == &*values);
+        let Some(meta) = slot.and_then(|slot| slots.meta_mut(slot)) else { return Ok(false) };
+        let same = meta.timestamp_ms == document.timestamp_ms
+            && meta.source == document.source
+            && *meta.symbols == *document.symbols;
+        if same {
+            meta.epoch = epoch;
+        }
+        Ok(same)
+    }
+
+    /// Whether a document of the store needs no vector, or has it here as it is; then it is marked as seen.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a vector the index can't take.
+    pub fn is_as_stored(&self, document: &RememberedDocument) -> Result<bool, StoreError> {
+        document.vector.as_ref().map_or(Ok(true), |vector| self.has(document, vector))
+    }
+
+    /// Ids that were neither seen nor inserted since the rebuild began.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<Arc<str>> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let slots = self.shared.slots.read();
+        slots.iter().filter(|(_, meta)| meta.epoch != epoch).map(|(_, meta)| Arc::clone(&meta.id)).collect()
+    }
+
     /// Removes what the store did not have, except what was inserted since the rebuild began.
     ///
     /// # Errors
     /// As [`EmbeddedIndex::remove`].
     pub fn finish_rebuild(&self, done: &mut Rebuilt) -> Result<(), StoreError> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let old: Vec<Arc<str>> = {
-            let slots = self.shared.slots.read();
-            slots.iter().filter(|(_, meta)| meta.epoch != epoch).map(|(_, meta)| Arc::clone(&meta.id)).collect()
-        };
-        for id in old {
+        for id in self.unseen() {
             done.removed += usize::from(self.remove(&id)?);
         }
         Ok(())

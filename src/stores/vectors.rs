@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::documents::StoreError;
+use super::documents::{RememberedDocument, StoreError};
 
 /// One vector to keep.
 #[derive(Debug, Clone)]
@@ -58,6 +58,28 @@ pub struct VectorQuery {
     pub filter: VectorFilter,
 }
 
+/// How an index is compared with the store of documents, while it is in use. One comparison at a time.
+pub trait Reconcile: Send + Sync {
+    /// Begins a comparison: nothing is confirmed yet. What is inserted from now on counts as confirmed.
+    ///
+    /// # Errors
+    /// If the index is away.
+    fn begin(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Confirms documents of the store: for each, in order, whether the index has its vector as it is. A document
+    /// without a vector needs none.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a vector the index can't take.
+    fn confirm(&self, documents: Arc<[RememberedDocument]>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>>;
+
+    /// Ids the index has and nobody confirmed.
+    ///
+    /// # Errors
+    /// If the index is away.
+    fn unconfirmed(&self) -> BoxFuture<'_, Result<Vec<Arc<str>>, StoreError>>;
+}
+
 /// Nearest-neighbour index. A vector is found by every search that begins after its insert was resolved. Calls never
 /// block the thread they are made on.
 pub trait VectorIndex: Send + Sync {
@@ -93,6 +115,11 @@ pub trait VectorIndex: Send + Sync {
     /// If the file can't be marked.
     fn expect_changes(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// For comparing it with the store; `None` if it can't be.
+    fn reconcile(&self) -> Option<&dyn Reconcile> {
+        None
     }
 
     /// Vectors held; of an index elsewhere, as last told.

@@ -78,7 +78,13 @@ catalogue! {
     Recorder: Counter "tidemill_embedding_tokens_total" Count [] "Tokens encoded";
     Recorder: Histogram "tidemill_dedup_lookup_seconds" Seconds [] "Time of a batch's near-duplicate lookup in the vector index";
     Recorder: Histogram "tidemill_store_operations_seconds" Seconds ["store", "operation", "outcome"] "Time of store operations by store, operation and outcome";
+    Recorder: Gauge "tidemill_store_pool_connections" Count ["store", "state"] "Connections of a store's pool by state: used, idle, or calls waiting for one";
+    Recorder: Counter "tidemill_logbook_dropped_total" Count ["kind"] "Log lines and events that were not kept in the store because its queue was full or it was away";
     Recorder: Counter "tidemill_cache_requests_total" Count ["cache", "outcome"] "Cache requests by cache and outcome";
+    Recorder: Counter "tidemill_jobs_total" Count ["kind", "state"] "Jobs that came into a state, by kind and state";
+    Recorder: Gauge "tidemill_job_queue_depth" Count ["queue"] "Jobs that wait, by kind";
+    Recorder: Histogram "tidemill_job_wait_seconds" Seconds ["kind"] "Time from when a job might start to its start";
+    Recorder: Histogram "tidemill_job_run_seconds" Seconds ["kind"] "Time of one attempt of a job";
     Recorder: Counter "tidemill_http_requests_total" Count ["route", "method", "status"] "HTTP requests by route, method and status";
     Recorder: Histogram "tidemill_http_request_seconds" Seconds ["route"] "Time of HTTP requests by route";
     Recorder: Counter "tidemill_worker_requests_total" Count ["worker", "outcome"] "Requests an API node passed on, by worker and outcome";

@@ -8,6 +8,7 @@ use super::metrics;
 use crate::config::reload::ReloadReport;
 use crate::messages::code::ErrorCode;
 use crate::messages::correlation::CorrelationId;
+use crate::messages::job::{JobChange, JobState};
 
 /// A dead letter was made durable.
 #[derive(Debug)]
@@ -78,6 +79,33 @@ impl IntakeRefused<'_> {
         let Self { intake, code, reason, retry_after } = self;
         metrics::intake_refused(intake, code.as_str());
         debug!(intake, code = code.as_str(), reason, retry_after_ms = millis(retry_after), "intake refused");
+    }
+}
+
+/// A job came into a state.
+#[derive(Debug)]
+pub struct JobStateChanged<'a> {
+    /// The job and its state.
+    pub changed: &'a JobChange,
+}
+
+impl JobStateChanged<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let JobChange { id, kind, correlation_id, state, attempts, reason } = self.changed;
+        let (kind, attempts, reason) = (&**kind, *attempts, reason.as_deref().unwrap_or_default());
+        metrics::job_state(kind, state.as_str());
+        match state {
+            JobState::Dead => warn!(job = %id, kind, attempts, reason, correlation_id, "job is dead"),
+            JobState::Skipped => warn!(job = %id, kind, reason, correlation_id, "job skipped"),
+            JobState::Queued | JobState::Delayed if attempts > 0 => {
+                info!(job = %id, kind, attempts, reason, correlation_id, "job waits for another attempt");
+            }
+            JobState::Queued | JobState::Delayed => debug!(job = %id, kind, correlation_id, "job waits"),
+            JobState::Running => debug!(job = %id, kind, attempts, correlation_id, "job started"),
+            JobState::Succeeded => info!(job = %id, kind, attempts, correlation_id, "job succeeded"),
+            JobState::Cancelled => info!(job = %id, kind, correlation_id, "job cancelled"),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Log lines: JSON or pretty, to standard error, level changeable while running.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -7,6 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use super::format::OneLine;
+use super::tap::LogTap;
 use crate::config::logging::{LogColor, LogFormat, LoggingConfig};
 
 /// Why logs can't be written as configured.
@@ -25,7 +27,7 @@ pub enum LogsError {
 
 /// Changes the level of the running log.
 #[derive(Debug, Clone)]
-pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>, LogTap);
 
 impl LogLevel {
     /// Sets the level or directives from now on.
@@ -35,6 +37,12 @@ impl LogLevel {
     pub fn set(&self, level: &str) -> Result<(), LogsError> {
         let filter = EnvFilter::try_new(level)?;
         self.0.reload(filter).map_err(|error| LogsError::Gone(error.to_string()))
+    }
+
+    /// Where the running log's lines can be had besides standard error.
+    #[must_use]
+    pub const fn tap(&self) -> &LogTap {
+        &self.1
     }
 }
 
@@ -73,7 +81,8 @@ where
             fmt::layer().event_format(OneLine).with_ansi(colored(config.color)).with_writer(writer).boxed()
         }
     };
-    Ok((tracing_subscriber::registry().with(filter).with(lines), LogLevel(handle)))
+    let tap = LogTap::default();
+    Ok((tracing_subscriber::registry().with(filter).with(lines).with(tap.clone()), LogLevel(handle, tap)))
 }
 
 fn colored(color: LogColor) -> bool {
@@ -88,7 +97,14 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     let text = panic.payload_as_str().unwrap_or("a value that is not text");
-    tracing::error!(panic = text, location, thread = thread.name().unwrap_or(""), "a thread panicked");
+    // only with RUST_BACKTRACE in the environment; on one line like everything else
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| one_line(&backtrace.to_string()));
+    tracing::error!(panic = text, location, thread = thread.name().unwrap_or(""), backtrace, "a thread panicked");
+}
+
+fn one_line(backtrace: &str) -> String {
+    backtrace.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

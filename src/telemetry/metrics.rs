@@ -93,9 +93,43 @@ pub fn store_operation(store: &'static str, operation: &'static str, outcome: &'
         .record(elapsed.as_secs_f64());
 }
 
-/// One cache request: `hit`, `miss` or `invalidated`.
-pub fn cache_request(cache: &'static str, outcome: &'static str) {
-    counter!("tidemill_cache_requests_total", "cache" => cache, "outcome" => outcome).increment(1);
+/// How busy a store's pool is.
+pub fn store_pool(store: &'static str, used: usize, idle: usize, waiting: usize) {
+    for (state, count) in [("used", used), ("idle", idle), ("waiting", waiting)] {
+        #[expect(clippy::cast_precision_loss, reason = "pools are small")]
+        gauge!("tidemill_store_pool_connections", "store" => store, "state" => state).set(count as f64);
+    }
+}
+
+/// Log lines (`line`) or events (`event`) were not kept.
+pub fn logbook_dropped(kind: &'static str, count: u64) {
+    counter!("tidemill_logbook_dropped_total", "kind" => kind).increment(count);
+}
+
+/// Entries asked of a cache, or taken out of it: `hit`, `miss`, `error` or `invalidated`.
+pub fn cache_requests(cache: &'static str, outcome: &'static str, count: u64) {
+    counter!("tidemill_cache_requests_total", "cache" => cache, "outcome" => outcome).increment(count);
+}
+
+/// A job came into a state. Kinds are those of the program, so the label is bounded.
+pub fn job_state(kind: &str, state: &'static str) {
+    counter!("tidemill_jobs_total", "kind" => kind.to_owned(), "state" => state).increment(1);
+}
+
+/// How many jobs of a kind wait.
+pub fn job_queue_depth(kind: &str, jobs: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a queue over 2^52 jobs is not exact, and does not matter")]
+    gauge!("tidemill_job_queue_depth", "queue" => kind.to_owned()).set(jobs as f64);
+}
+
+/// A job started this long after it might.
+pub fn job_started(kind: &str, waited: Duration) {
+    histogram!("tidemill_job_wait_seconds", "kind" => kind.to_owned()).record(waited.as_secs_f64());
+}
+
+/// An attempt of a job ended.
+pub fn job_ran(kind: &str, took: Duration) {
+    histogram!("tidemill_job_run_seconds", "kind" => kind.to_owned()).record(took.as_secs_f64());
 }
 
 /// One HTTP request; `route` is the route's pattern, never the path.

@@ -197,6 +197,9 @@ impl std::fmt::Debug for Signature {
 }
 
 impl Signature {
+    /// Length in bytes of its written form.
+    pub const BYTES: usize = size_of::<u64>() + PERMUTATIONS * size_of::<u16>();
+
     /// The signature's values, for banding.
     pub(super) fn values(&self) -> &[u16; PERMUTATIONS] {
         &self.values
@@ -205,6 +208,23 @@ impl Signature {
     /// Digest of the critical words; 0 for long texts.
     pub(super) fn critical(&self) -> u64 {
         self.critical
+    }
+
+    /// Appends the signature's [`Signature::BYTES`] bytes, little-endian.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.critical.to_le_bytes());
+        for value in &self.values {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Signature::write`] wrote.
+    #[must_use]
+    pub fn read(bytes: &[u8; Self::BYTES]) -> Self {
+        let (critical, values) = bytes.split_at(size_of::<u64>());
+        let pair = |index: usize| u16::from_le_bytes([values[2 * index], values[2 * index + 1]]);
+        let critical = critical.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Self { values: std::array::from_fn(pair), critical }
     }
 
     /// Estimated Jaccard similarity of the shingles, 0 to 1; 0 if critical words differ.

@@ -40,6 +40,30 @@ struct Entry {
     sequence: u64,
 }
 
+/// What is known of a document's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// No such document was seen, or it was withdrawn or forgotten since.
+    Unknown,
+    /// Seen, its verdict is not durable yet.
+    Pending,
+    /// Its verdict is durable.
+    Durable,
+}
+
+/// An entry as another memory can take it in.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Hash and signature of its content.
+    pub fingerprint: Fingerprint,
+    /// The record's time.
+    pub timestamp_ms: i64,
+    /// Whether its verdict is durable.
+    pub durable: bool,
+    /// The stored document it is a copy of, if it is one.
+    pub root: Option<Arc<str>>,
+}
+
 /// Memory of exact and near copies. Deterministic; not thread-safe: it belongs to one actor.
 #[derive(Debug)]
 pub struct DuplicateMemory {
@@ -213,6 +237,34 @@ impl DuplicateMemory {
         if let Some(origin) = self.by_id.get(id).map(|&slot| self.entry(slot).origin.clone()) {
             self.forget(id, &origin);
         }
+    }
+
+    /// What is known of this document's verdict.
+    #[must_use]
+    pub fn standing(&self, id: &str) -> Standing {
+        match self.by_id.get(id).map(|&slot| self.entry(slot).durable) {
+            None => Standing::Unknown,
+            Some(false) => Standing::Pending,
+            Some(true) => Standing::Durable,
+        }
+    }
+
+    /// The record that brought this document.
+    #[must_use]
+    pub fn origin(&self, id: &str) -> Option<Position> {
+        self.by_id.get(id).map(|&slot| self.entry(slot).origin.clone())
+    }
+
+    /// What is known of this document, if this record brought it.
+    #[must_use]
+    pub fn known(&self, id: &str, origin: &Position) -> Option<Known> {
+        let entry = self.entry(self.slot_of(id, origin)?);
+        Some(Known {
+            fingerprint: entry.fingerprint.clone(),
+            timestamp_ms: entry.timestamp_ms,
+            durable: entry.durable,
+            root: entry.root.clone(),
+        })
     }
 
     /// Takes in a document whose verdict is durable; for the start.

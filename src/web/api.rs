@@ -9,6 +9,7 @@ pub(super) mod explain;
 pub(super) mod faults;
 pub(super) mod health;
 pub(super) mod intake;
+pub(super) mod jobs;
 pub(super) mod operations;
 pub(super) mod search;
 pub(super) mod stream;

@@ -9,10 +9,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::state::OperationError;
+use crate::jobs::SubmitError;
 use crate::kafka::log::LogError;
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::correlation::CorrelationId;
 use crate::stores::documents::StoreError;
+use crate::stores::jobs::JobError;
 
 /// A request that failed. It becomes a body in [`ApiError::render`], where the correlation id is known.
 #[derive(Debug, Clone)]
@@ -120,6 +122,29 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Unavailable(_) => Self::new(ErrorCode::Unavailable, error.to_string()).with_retry_after(1),
+            JobError::Full { .. } => Self::overloaded(error.to_string(), 1),
+            JobError::NotFound(_) => Self::new(ErrorCode::NotFound, error.to_string()),
+            JobError::Conflict(message) => Self::new(ErrorCode::Conflict, message),
+            JobError::LeaseLost(_) => Self::new(ErrorCode::Conflict, error.to_string()),
+            JobError::InvalidQuery(message) => Self::new(ErrorCode::InvalidParameter, message),
+            JobError::Refused(_) | JobError::Damaged(_) => Self::new(ErrorCode::Internal, error.to_string()),
+        }
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Rejected(rejection) => rejection.into(),
+            SubmitError::Queue(error) => error.into(),
+        }
+    }
+}
+
 impl From<OperationError> for ApiError {
     fn from(error: OperationError) -> Self {
         match error {
@@ -175,6 +200,7 @@ fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::EncodingFailed => StatusCode::BAD_REQUEST,
         ErrorCode::TooLarge | ErrorCode::TooManyItems => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::Conflict => StatusCode::CONFLICT,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

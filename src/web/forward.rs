@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
-use axum::extract::{OriginalUri, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
 
@@ -43,11 +43,10 @@ impl Default for Node {
 pub(crate) async fn pass_on(
     State(app): State<AppState>,
     Extension(correlation_id): Extension<CorrelationId>,
-    method: Method,
     OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> ApiResult<Response> {
+    let (Parts { method, headers, .. }, body) = request.into_parts();
     if headers.contains_key(PASSED_ON) {
         let message =
             "another node passed this on to here, but this node has no models: its node.worker_urls must name workers";

@@ -6,7 +6,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::api::{
-    analyze, console, dead_letters, documents, embeddings, explain, faults, health, intake, operations, search, stream,
+    analyze, console, dead_letters, documents, embeddings, explain, faults, health, intake, jobs, operations, search,
+    stream,
 };
 use super::app::AppState;
 use super::error::ApiError;
@@ -56,13 +57,24 @@ pub(crate) const SEARCH_PARAMETERS: &[Parameter] = &[
 ];
 pub(crate) const DEAD_LETTER_FILTERS: &[Parameter] =
     &[STAGE, CODE, parameter("replayed", "boolean", "only those replayed, or only those not"), LIMIT, CURSOR];
+pub(crate) const JOB_FILTERS: &[Parameter] = &[
+    parameter("state", "string", "queued, delayed, running, succeeded, dead, cancelled or skipped"),
+    parameter("kind", "string", "only jobs of this kind"),
+    LIMIT,
+    CURSOR,
+];
 pub(crate) const REPLAY_FILTERS: &[Parameter] = &[STAGE, CODE];
 pub(crate) const TOPOLOGY_PARAMETERS: &[Parameter] = &[parameter("format", "string", "json, mermaid or text")];
 pub(crate) const HISTORY_PARAMETERS: &[Parameter] = &[parameter("limit", "integer", "events, 1 to 10000")];
+pub(crate) const CACHE_PARAMETERS: &[Parameter] = &[parameter(
+    "pattern",
+    "string",
+    "keys KIND:NAME to forget, such as search:*; the kinds are embedding, quality, search, resource and other",
+)];
 pub(crate) const STREAM_PARAMETERS: &[Parameter] = &[parameter(
     "types",
     "string",
-    "only these, separated by commas: verdict, dead_letter, actor_restarted, config_reloaded, metrics",
+    "only these, separated by commas: verdict, dead_letter, actor_restarted, config_reloaded, job, metrics",
 )];
 
 /// A reading endpoint that answers JSON of the named schema.
@@ -204,6 +216,20 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         (202, "Replayed"),
         || post(dead_letters::replay),
     ),
+    write("/v1/jobs", "jobs", "Put a job in the queue", (202, "Job"), || post(jobs::submit)).with_body("JobRequest"),
+    read("/v1/jobs", "jobs", "List jobs, newest first", "JobPage", || get(jobs::list)).takes(JOB_FILTERS),
+    read("/v1/jobs/{id}", "jobs", "Show a job with progress and errors", "Job", || get(jobs::show)),
+    write(
+        "/v1/jobs/{id}",
+        "jobs",
+        "Call a job off: 200 when it is cancelled, 202 when its handler was told",
+        (200, "Job"),
+        || delete(jobs::cancel),
+    )
+    .deleting(),
+    write("/v1/jobs/{id}/replay", "jobs", "Run a dead, cancelled or skipped job again", (202, "Job"), || {
+        post(jobs::replay)
+    }),
     read("/v1/actors", "operations", "The supervision tree with its numbers", "Object", || get(operations::actors)),
     read("/v1/topology", "operations", "The stages and the ways between them", "Object", || get(operations::topology))
         .takes(TOPOLOGY_PARAMETERS),
@@ -216,7 +242,14 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     read("/events/history", "operations", "The last events", "EventHistory", || get(operations::history))
         .takes(HISTORY_PARAMETERS),
     read("/cache/stats", "operations", "Numbers of the caches", "Object", || get(operations::cache_stats)),
-    read("/workers/status", "operations", "Numbers of the compute pools", "Object", || get(operations::worker_status)),
+    write("/cache", "operations", "Forget the cache entries that fit a pattern", (200, "Object"), || {
+        delete(operations::invalidate_cache)
+    })
+    .takes(CACHE_PARAMETERS)
+    .deleting(),
+    read("/workers/status", "operations", "Workers: actors, and jobs by kind", "Object", || {
+        get(operations::worker_status)
+    }),
     read("/db/pool", "operations", "Numbers of the database pools", "Object", || get(operations::pool_status)),
     read("/health", "health", "State of the daemon and each dependency", "Health", || get(health::health)),
     read("/health/live", "health", "Whether the process answers", "Object", || get(health::live)),

@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::http::HttpConfig;
 use crate::config::secret::Secret;
+use crate::jobs::Jobs;
 use crate::kafka::log::Log;
 use crate::messages::code::Rejection;
 use crate::messages::document::Document;
 use crate::messages::event::EventBus;
 use crate::models::Encoder;
+use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
 use crate::stores::vectors::VectorIndex;
 
@@ -26,6 +28,9 @@ pub type Decode = Arc<dyn Fn(&[u8]) -> Result<Document, Rejection> + Send + Sync
 
 /// Sentiment, category and entities of each text; CPU-bound, called on the blocking pool.
 pub type Analyze = Arc<dyn Fn(Vec<String>) -> Result<Vec<Value>, Rejection> + Send + Sync>;
+
+/// Names what an opinion depends on besides its text: models and settings. Opinions are kept by it.
+pub type Judge = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Everything the handlers share.
 pub struct ApiState {
@@ -51,6 +56,12 @@ pub struct ApiState {
     pub encoder: Arc<dyn Encoder>,
     /// Judges texts without storing them.
     pub analyze: Analyze,
+    /// Names the judge.
+    pub judge: Judge,
+    /// Answers kept for a while.
+    pub cache: Arc<Cache>,
+    /// The job queue.
+    pub jobs: Arc<Jobs>,
     /// The actors behind the API.
     pub operations: Arc<dyn Operations>,
     /// Live events for `/v1/stream` and their history.

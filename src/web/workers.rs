@@ -27,6 +27,8 @@ use crate::telemetry::metrics;
 pub(crate) const PASSED_ON: &str = "tm-passed-on";
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(2);
+/// Longest wait for a worker's answer to a check.
+const CHECK: Duration = Duration::from_secs(5);
 /// Workers tried for one request.
 const MOST_TRIES: usize = 3;
 /// Headers of a worker's answer that go on to the client.
@@ -46,7 +48,7 @@ pub enum WorkersError {
 /// The workers an API node knows.
 pub struct Workers {
     http: reqwest::Client,
-    workers: Vec<Worker>,
+    all: Vec<Worker>,
     rotation: Rotation,
     /// Requests that may still begin.
     places: Arc<Semaphore>,
@@ -119,7 +121,7 @@ impl Workers {
                 config.worker_failures,
                 Duration::from_secs(config.worker_out_seconds),
             ),
-            workers,
+            all: workers,
             places: Arc::new(Semaphore::new(config.worker_requests)),
             token: config.worker_token.clone().or_else(|| http.token.clone()),
             time,
@@ -133,7 +135,25 @@ impl Workers {
             let state = if self.rotation.is_in(at, now) { "in" } else { "out" };
             json!({ "worker": &*worker.name, "state": state, "failures": self.rotation.failures(at) })
         };
-        self.workers.iter().enumerate().map(view).collect()
+        self.all.iter().enumerate().map(view).collect()
+    }
+
+    /// Asks each whether it takes work; names as in metrics, prefixed with `worker `.
+    pub async fn check(&self) -> Vec<(String, Result<String, String>)> {
+        let asked = self.all.iter().map(async |worker| {
+            let answer = match worker.base.join("/health/ready") {
+                Ok(url) => {
+                    self.http.get(url).timeout(CHECK).send().await.map_err(|error| in_full(&error.without_url()))
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            let answer = answer.and_then(|answer| match answer.status() {
+                StatusCode::OK => Ok("takes work".to_owned()),
+                status => Err(format!("answers {status}")),
+            });
+            (format!("worker {}", worker.name), answer)
+        });
+        futures_util::future::join_all(asked).await
     }
 
     /// Asks one worker after the other until one answers. What is asked must be safe to ask twice.
@@ -161,7 +181,7 @@ impl Workers {
     }
 
     fn nobody(&self, tried: usize) -> NoAnswer {
-        let count = self.workers.len();
+        let count = self.all.len();
         let reason = match tried {
             0 => format!("all {count} workers failed again and again and are left out for now"),
             _ => format!("none of the {tried} workers asked gave an answer; the log has the reasons"),
@@ -170,7 +190,7 @@ impl Workers {
     }
 
     async fn attempt(&self, at: usize, question: &Question, deadline: Instant) -> Try {
-        let worker = &self.workers[at];
+        let worker = &self.all[at];
         let outcome = self.send(worker, question, deadline).await;
         match &outcome {
             Try::Answered(_) | Try::Busy(_) => {

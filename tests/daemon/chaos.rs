@@ -3,11 +3,11 @@
 //! into empty stores gives the same verdicts. `make soak` runs it long (`TIDEMILL_SOAK_DOCUMENTS`, `TIDEMILL_SOAK_KILLS`).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use crate::corpus::{Expected, POISON, Sample, corpus};
+use crate::corpus::{POISON, Sample, corpus};
 use crate::process::{ACTORS, Daemon};
-use serde_json::{Value, json};
+use crate::verdicts::{Verdict, check, post_until_acknowledged, verdicts};
+use serde_json::json;
 
 const CHUNK: usize = 20;
 
@@ -34,30 +34,6 @@ fn settings(poison: &str) -> Vec<String> {
     stuck.chain(others).collect()
 }
 
-/// What became of a document.
-#[derive(Debug, Clone, PartialEq)]
-struct Verdict {
-    /// `stored`, `duplicate` or `dead`.
-    label: String,
-    /// What it copies.
-    of: Option<String>,
-    /// Sentiment of a stored document.
-    score: Option<f64>,
-}
-
-/// Posts a chunk until every document in it is acknowledged, through overload, faults and restarts.
-async fn post_until_acknowledged(daemon: &mut Daemon, chunk: &[&Sample]) {
-    let body = Value::Array(chunk.iter().map(|sample| sample.body.clone()).collect());
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
-    loop {
-        tick.tick().await;
-        if let Some((202, answer)) = daemon.try_post("/v1/documents", &body).await {
-            assert_eq!(answer["accepted"].as_array().unwrap().len(), chunk.len(), "{answer}");
-            return;
-        }
-    }
-}
-
 async fn inject(daemon: &Daemon, random: &mut fastrand::Rng) {
     let actor = ACTORS[random.usize(..ACTORS.len())];
     let request = match random.u8(..12) {
@@ -70,42 +46,6 @@ async fn inject(daemon: &Daemon, random: &mut fastrand::Rng) {
     };
     if let Some((status, answer)) = daemon.try_post(&request.0, &request.1).await {
         assert!(status < 300 || status == 409, "{request:?} answered {status}: {answer}");
-    }
-}
-
-/// Verdict of every document: label, and what it copies.
-async fn verdicts(daemon: &Daemon) -> BTreeMap<String, Verdict> {
-    let mut verdicts = BTreeMap::new();
-    for item in daemon.all("/v1/documents").await {
-        let analysis = &item["analysis"];
-        let verdict = Verdict {
-            label: analysis["verdict"].as_str().unwrap().to_owned(),
-            of: analysis["duplicate_of"].as_str().map(ToOwned::to_owned),
-            score: analysis["sentiment"]["score"].as_f64(),
-        };
-        let twice = verdicts.insert(item["id"].as_str().unwrap().to_owned(), verdict);
-        assert!(twice.is_none(), "{} has two verdicts", item["id"]);
-    }
-    for letter in daemon.all("/v1/dead-letters").await {
-        let id = letter["document_id"].as_str().expect("poison could be decoded").to_owned();
-        // the same document sent twice by a client that saw no answer is two records, and two dead letters
-        let dead = Verdict { label: "dead".to_owned(), of: None, score: None };
-        let earlier = verdicts.insert(id.clone(), dead);
-        assert!(earlier.is_none_or(|earlier| earlier.label == "dead"), "{id} is dead and alive");
-    }
-    verdicts
-}
-
-fn check(samples: &[Sample], verdicts: &BTreeMap<String, Verdict>) {
-    assert_eq!(verdicts.len(), samples.len(), "every acknowledged document has exactly one verdict");
-    for Sample { id, expected, .. } in samples {
-        let verdict = &verdicts[id];
-        let found = match verdict.label.as_str() {
-            "stored" => Expected::Stored,
-            "duplicate" => Expected::DuplicateOf(verdict.of.clone().unwrap()),
-            _ => Expected::Dead,
-        };
-        assert_eq!(&found, expected, "verdict of {id}");
     }
 }
 

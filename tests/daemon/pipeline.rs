@@ -136,6 +136,27 @@ async fn orderly_stop_leaves_whole_files() {
 }
 
 #[tokio::test]
+async fn without_an_encoder_copies_are_found_by_their_words_and_nothing_is_scored() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(directory.path(), &["encoder.kind=none"]).await;
+    let batch = json!([
+        {"id": "original", "source": "news", "text": HEADLINE},
+        {"id": "exact", "source": "reddit", "text": HEADLINE.to_uppercase()},
+    ]);
+    assert_eq!(daemon.post("/v1/documents", &batch).await.0, 202);
+    for _ in 0..2 {
+        let original = verdict(&daemon, "original").await["analysis"].clone();
+        assert_eq!(original["verdict"], "stored");
+        assert!(original["sentiment"].is_null() && original["embedding"].is_null(), "{original}");
+        assert_eq!(verdict(&daemon, "exact").await["analysis"]["duplicate_of"], "original");
+        let (status, answer) = daemon.get("/v1/search?q=dividend").await;
+        assert_eq!(status, 503, "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains("encoder.kind"), "{answer}");
+        daemon.kill_and_restart().await;
+    }
+}
+
+#[tokio::test]
 async fn kafka_client_feeds_the_single_binary() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = start(&directory).await;

@@ -45,12 +45,25 @@ impl Daemon {
 
     /// As [`Daemon::start`], with more variables in its environment.
     pub async fn start_with(directory: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
+        let mut daemon = Self::launch(directory, settings, environment);
+        daemon.wait_ready().await;
+        daemon
+    }
+
+    /// As [`Daemon::start`], where something it needs is away: waits only until its API answers.
+    pub async fn start_unready(directory: &Path, settings: &[&str]) -> Self {
+        let mut daemon = Self::launch(directory, settings, &[]);
+        daemon.wait_until("/health/live").await;
+        daemon
+    }
+
+    fn launch(directory: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
         tidemill::tls::install_provider();
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let environment: Vec<(String, String)> =
             environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let child = Self::spawn(directory, &settings, &environment);
-        let mut daemon = Self {
+        Self {
             child,
             environment,
             url: String::new(),
@@ -58,9 +71,7 @@ impl Daemon {
             directory: directory.to_owned(),
             settings,
             client: reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap(),
-        };
-        daemon.wait_ready().await;
-        daemon
+        }
     }
 
     /// Starts it where it can't run; its exit status and log.
@@ -95,7 +106,12 @@ impl Daemon {
             .unwrap()
     }
 
-    async fn wait_ready(&mut self) {
+    /// Waits until it is ready.
+    pub async fn wait_ready(&mut self) {
+        self.wait_until("/health/ready").await;
+    }
+
+    async fn wait_until(&mut self, path: &str) {
         let endpoints = self.directory.join("endpoints.json");
         let started = Instant::now();
         let mut tick = tokio::time::interval(Duration::from_millis(20));
@@ -109,7 +125,7 @@ impl Daemon {
             let Ok(value) = serde_json::from_str::<Value>(&text) else { continue };
             self.url = format!("http://{}", value["http"].as_str().unwrap());
             value["kafka"].as_str().unwrap_or_default().clone_into(&mut self.kafka);
-            let ready = self.client.get(format!("{}/health/ready", self.url)).send().await;
+            let ready = self.client.get(format!("{}{path}", self.url)).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }
@@ -161,6 +177,19 @@ impl Daemon {
     /// GET; status and JSON body.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// GET; status and text.
+    pub async fn get_text(&self, path: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// DELETE; status and JSON body.
+    pub async fn delete(&self, path: &str) -> (u16, Value) {
+        let answer = self.client.delete(format!("{}{path}", self.url)).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }

@@ -75,7 +75,7 @@ fn environment(socket: &str, watchdog: Duration) -> [(&'static str, String); 2] 
 async fn start_reload_and_drain_are_told_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let (mut manager, socket) = Manager::new(directory.path());
-    let variables = environment(&socket, Duration::from_secs(60));
+    let variables = environment(&socket, Duration::from_mins(1));
     let mut daemon = Daemon::start_with(&directory.path().join("data"), LEXICAL, &variables).await;
     manager.wait_for("READY=1");
     manager.wait_for("STATUS=api and worker at http://127.0.0.1:");
@@ -124,7 +124,7 @@ async fn watchdog_is_fed_while_actors_are_replaced_and_starves_with_the_process(
 async fn a_dependency_that_goes_away_and_comes_back_is_in_the_status() {
     let directory = tempfile::tempdir().unwrap();
     let (mut manager, socket) = Manager::new(directory.path());
-    let variables = environment(&socket, Duration::from_secs(60));
+    let variables = environment(&socket, Duration::from_mins(1));
     let daemon = Daemon::start_with(&directory.path().join("data"), LEXICAL, &variables).await;
     manager.wait_for("READY=1");
     let (status, answer) = daemon.post("/v1/faults/store", &json!({"seconds": 3.0})).await;

@@ -132,6 +132,18 @@ fn letter(index: u64) -> StoredDeadLetter {
     }
 }
 
+/// The dead letter of a row's record.
+#[allow(dead_code, reason = "used by one of the files that share this suite")]
+pub fn letter_of(row: &VerdictRow) -> StoredDeadLetter {
+    let origin = &row.analysis.origin;
+    StoredDeadLetter {
+        id: StoredDeadLetter::id_of(&origin.topic, origin.partition, origin.offset),
+        document_id: Some(Arc::clone(&row.document.id)),
+        offset: origin.offset,
+        ..letter(0)
+    }
+}
+
 /// Times are kept to the microsecond in listings of dead letters.
 trait Micros {
     fn with_nanosecond_micros(self) -> Self;

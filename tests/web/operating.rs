@@ -76,7 +76,7 @@ async fn metrics_are_prometheus_text() {
 #[tokio::test]
 async fn status_pages_that_do_not_apply_say_so() {
     let server = Server::start().await;
-    assert_eq!(server.get("/workers/status").await.json(), json!({ "pools": [] }));
+    assert_eq!(server.get("/workers/status").await.json()["pools"], json!([]));
     assert_eq!(server.get("/cache/stats").await.refusal(), refused(404, "TM0014"));
     assert_eq!(server.get("/db/pool").await.refusal(), refused(404, "TM0014"));
 }

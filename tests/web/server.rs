@@ -7,9 +7,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
+use tidemill::actors::drill;
+use tidemill::config::cache::CacheConfig;
 use tidemill::config::http::HttpConfig;
+use tidemill::config::jobs::JobsConfig;
 use tidemill::config::secret::Secret;
+use tidemill::config::store::StoreConfig;
+use tidemill::jobs::{Jobs, Registry};
 use tidemill::messages::event::EventBus;
+use tidemill::stores::cache::Cache;
+use tidemill::stores::cache::memory::MemoryCache;
+use tidemill::stores::jobs::{Clock, QueueRules};
+use tidemill::stores::sqlite::jobs::SqliteJobs;
 use tidemill::web::state::{ApiState, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,9 +38,13 @@ pub struct Server {
     pub vectors: Arc<FakeVectors>,
     pub operations: Arc<FakeOperations>,
     pub analyst: Arc<FakeAnalyst>,
+    pub cache: Arc<Cache>,
     pub events: Arc<EventBus>,
     pub stopping: CancellationToken,
     pub task: tokio::task::JoinHandle<std::io::Result<()>>,
+    pub jobs: Arc<Jobs>,
+    /// Holds the job queue.
+    _directory: tempfile::TempDir,
 }
 
 /// Small limits, so that tests reach them soon.
@@ -58,11 +71,27 @@ impl Server {
     }
 
     pub async fn start_with(http: HttpConfig, token: Option<&str>, faults_enabled: bool) -> Self {
-        Self::start_as(http, token, faults_enabled, Node::default()).await
+        Self::start_over((http, token), faults_enabled, Cache::off(), Node::default()).await
     }
 
+    /// As a node of these roles.
     pub async fn start_as(http: HttpConfig, token: Option<&str>, faults_enabled: bool, node: Node) -> Self {
-        tidemill::tls::install_provider();
+        Self::start_over((http, token), faults_enabled, Cache::off(), node).await
+    }
+
+    /// With a cache of its own.
+    pub async fn start_cached(token: Option<&str>) -> Self {
+        let memory = Arc::new(MemoryCache::new(1 << 20));
+        let cache = Cache::new(Some(memory), &CacheConfig::default());
+        Self::start_over((limits(), token), false, cache, Node::default()).await
+    }
+
+    async fn start_over(
+        (http, token): (HttpConfig, Option<&str>),
+        faults_enabled: bool,
+        cache: Cache,
+        node: Node,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let store = Arc::new(FakeStore::default());
@@ -79,6 +108,22 @@ impl Server {
         let analyze = analyst.clone();
         let events = Arc::new(EventBus::new(100));
         let stopping = CancellationToken::new();
+        let directory = tempfile::tempdir().unwrap();
+        let queue = SqliteJobs::open(
+            &directory.path().join("jobs.sqlite3"),
+            &StoreConfig::default(),
+            QueueRules::default(),
+            Clock::System,
+        )
+        .unwrap();
+        let registry = Registry::default().register("drill", "pretends", drill::run).register(
+            "free",
+            "takes any payload",
+            async |_: Value, _| Ok(Value::Null),
+        );
+        let mut config = JobsConfig { max_payload_bytes: 1024, ..JobsConfig::default() };
+        config.kinds.drill.capacity = Some(5);
+        let jobs = Arc::new(Jobs::new(Arc::new(queue), registry, config, events.clone()));
         let state = ApiState {
             http,
             node,
@@ -91,14 +136,32 @@ impl Server {
             vectors: vectors.clone(),
             encoder: Arc::new(FakeEncoder::default()),
             analyze: Arc::new(move |texts| Ok(analyze.analyze(texts))),
+            judge: Arc::new(|| "fake".to_owned()),
+            cache: Arc::new(cache),
+            jobs: jobs.clone(),
             operations: operations.clone(),
             events: events.clone(),
             stopping: stopping.clone(),
         };
+        let cache = Arc::clone(&state.cache);
         let task = tokio::spawn(tidemill::web::serve(listener, Arc::new(state), std::future::pending()));
         tidemill::tls::install_provider();
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-        Self { address, client, log, store, vectors, operations, analyst, events, stopping, task }
+        Self {
+            address,
+            client,
+            log,
+            store,
+            vectors,
+            operations,
+            analyst,
+            cache,
+            events,
+            stopping,
+            task,
+            jobs,
+            _directory: directory,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -150,6 +150,12 @@ impl Redis {
         self.shared.command_timeout
     }
 
+    /// Longest wait between two attempts to connect.
+    #[must_use]
+    pub fn longest_backoff(&self) -> Duration {
+        self.shared.backoff_max
+    }
+
     /// Sends one command. `operation` is its label in metrics.
     ///
     /// A call that ends as unavailable may have been carried out all the same: it must be safe to repeat.
@@ -211,7 +217,7 @@ impl Redis {
     /// Asks the server who it is; for health checks. Deadline 2 s.
     ///
     /// # Errors
-    /// Why it does not answer, or [`StoreError::Unavailable`] if it takes no writes.
+    /// Why it does not answer.
     pub async fn check(&self) -> Result<ServerInfo, StoreError> {
         let mut command = redis::cmd("INFO");
         command.arg("server").arg("replication");
@@ -222,6 +228,29 @@ impl Redis {
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
         let writable = field("role:") != "slave" || field("slave_read_only:") == "0";
         Ok(ServerInfo { version: field("redis_version:").to_owned(), writable })
+    }
+
+    /// As [`Redis::check`], for those who need it to take writes: its version.
+    ///
+    /// # Errors
+    /// Why it does not answer, or that it is read-only.
+    pub async fn usable(&self) -> Result<String, StoreError> {
+        let info = self.check().await?;
+        if info.writable {
+            Ok(format!("Redis {} at {}", info.version, self.shared.address))
+        } else {
+            Err(self.unavailable("is a read-only replica"))
+        }
+    }
+
+    /// A connection of its own that hears channels. The caller bounds the wait.
+    pub(super) async fn pubsub(&self) -> Result<redis::aio::PubSub, RedisError> {
+        self.shared.client.get_async_pubsub().await
+    }
+
+    /// Runs a task beside the connection, on its thread; `None` while closing.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<tokio::task::JoinHandle<()>> {
+        self.shared.runtime.as_ref().map(|runtime| runtime.spawn(task))
     }
 
     /// Runs `work` on the connection's own thread, within the deadline, and measures it.

@@ -8,17 +8,20 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::stores::documents::StoreError;
 
 /// Schema changes in order; the file's `user_version` says how many it has. Never edit one that was released.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_documents.sql"),
     include_str!("migrations/0002_dead_letters.sql"),
     include_str!("migrations/0003_deliveries.sql"),
 ];
 
+/// Schema changes of the file with jobs.
+pub(super) const JOB_MIGRATIONS: &[&str] = &[include_str!("migrations/jobs_0001.sql")];
+
 /// Prepared statements kept per connection.
 const CACHED_STATEMENTS: usize = 64;
 
 /// Opens the one connection that writes, creating file and schema where they are missing.
-pub(super) fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, StoreError> {
+pub(super) fn open_writer(path: &Path, busy_timeout: Duration, migrations: &[&str]) -> Result<Connection, StoreError> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)
             .map_err(|error| StoreError::Unavailable(format!("can't create {}: {error}", parent.display())))?;
@@ -35,7 +38,7 @@ pub(super) fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connect
         Ok(connection)
     };
     let mut connection = open().map_err(|error| store_error(&error, path))?;
-    migrate(&mut connection, path)?;
+    migrate(&mut connection, path, migrations)?;
     Ok(connection)
 }
 
@@ -52,7 +55,7 @@ pub(super) fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connect
     open().map_err(|error| store_error(&error, path))
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+fn migrate(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| store_error(&error, path);
     let version: usize = connection
         .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
@@ -61,14 +64,14 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
             usize::try_from(version)
                 .map_err(|_| StoreError::Damaged(format!("{} has schema version {version}", path.display())))
         })?;
-    if version > MIGRATIONS.len() {
+    if version > migrations.len() {
         return Err(StoreError::Damaged(format!(
             "{} has schema version {version}, this program knows up to {}: it was written by a newer one",
             path.display(),
-            MIGRATIONS.len()
+            migrations.len()
         )));
     }
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+    for (index, migration) in migrations.iter().enumerate().skip(version) {
         let transaction = connection.transaction().map_err(failed)?;
         transaction.execute_batch(migration).map_err(failed)?;
         transaction
@@ -111,7 +114,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("nested/a.sqlite3");
         for _ in 0..2 {
-            let connection = open_writer(&path, Duration::from_secs(1)).unwrap();
+            let connection = open_writer(&path, Duration::from_secs(1), MIGRATIONS).unwrap();
             let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
             assert_eq!(usize::try_from(version).unwrap(), MIGRATIONS.len());
         }
@@ -121,8 +124,11 @@ mod tests {
     fn file_of_a_newer_program_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.sqlite3");
-        open_writer(&path, Duration::from_secs(1)).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        let error = open_writer(&path, Duration::from_secs(1)).unwrap_err();
+        open_writer(&path, Duration::from_secs(1), MIGRATIONS)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        let error = open_writer(&path, Duration::from_secs(1), MIGRATIONS).unwrap_err();
         assert!(
             matches!(&error, StoreError::Damaged(said) if said.contains("a.sqlite3") && said.contains("99")),
             "{error}"
@@ -134,7 +140,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.sqlite3");
         std::fs::write(&path, vec![b'x'; 10_000]).unwrap();
-        let error = open_writer(&path, Duration::from_secs(1)).unwrap_err();
+        let error = open_writer(&path, Duration::from_secs(1), MIGRATIONS).unwrap_err();
         assert!(matches!(&error, StoreError::Damaged(said) if said.contains("a.sqlite3")), "{error}");
     }
 }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::cursor::Cursor;
-use super::queries::{damaged, from_json, page, text};
+use super::cursor::{Cursor, page};
+use super::queries::{damaged, from_json, text};
 use super::verdicts::json;
 use crate::messages::code::ErrorCode;
 use crate::messages::dead_letter::StoredDeadLetter;

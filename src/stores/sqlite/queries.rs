@@ -6,13 +6,13 @@ use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde::de::DeserializeOwned;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, page};
 use super::deliveries::documents_of;
-use super::verdicts::verdict_name;
 use crate::messages::analysis::VerdictLabel;
 use crate::messages::document::Document;
 use crate::messages::record::Position;
 use crate::stores::documents::{DocumentFilter, Page, RememberedDocument, StoreCounts, StoredDocument};
+use crate::stores::names::verdict_name;
 
 /// Columns that [`stored_document`] reads, from `raw_documents d` and `analytics_analyses a`.
 const COLUMNS: &str = "d.id, d.source, d.url, d.title, d.text, d.author, d.published_at, d.symbols, d.lang, d.metadata, \
@@ -75,14 +75,6 @@ pub(super) fn list(
         })?
         .collect::<rusqlite::Result<_>>()?;
     Ok(page(&mut rows, filter.limit, LISTING))
-}
-
-/// Cuts one row too many off and says where the page ended.
-pub(super) fn page<T>(rows: &mut Vec<(T, Cursor)>, limit: usize, listing: char) -> Page<T> {
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor = rows.last().filter(|_| more).map(|(_, cursor)| cursor.encode(listing));
-    Page { items: rows.drain(..).map(|(item, _)| item).collect(), next_cursor }
 }
 
 /// Counts for status pages.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deliveries::note;
-use crate::messages::analysis::{Analysis, SentimentLabel, VerdictLabel};
+use crate::messages::analysis::Analysis;
 use crate::messages::dead_letter::StoredDeadLetter;
-use crate::messages::pipeline::DuplicateRule;
 use crate::stores::documents::{VerdictRow, WriteOutcome};
+use crate::stores::names::{rule_name, sentiment_name, verdict_name};
 
 /// Most steps from a copy to its root.
 const MAX_HOPS: usize = 16;
@@ -192,28 +192,4 @@ pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
 /// A vector as it is kept.
 fn vector_bytes(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-/// Name of a verdict in columns.
-pub(super) fn verdict_name(verdict: VerdictLabel) -> &'static str {
-    match verdict {
-        VerdictLabel::Stored => "stored",
-        VerdictLabel::Duplicate => "duplicate",
-    }
-}
-
-fn rule_name(rule: DuplicateRule) -> &'static str {
-    match rule {
-        DuplicateRule::Exact => "exact",
-        DuplicateRule::Minhash => "minhash",
-        DuplicateRule::Cosine => "cosine",
-    }
-}
-
-fn sentiment_name(label: SentimentLabel) -> &'static str {
-    match label {
-        SentimentLabel::Positive => "positive",
-        SentimentLabel::Neutral => "neutral",
-        SentimentLabel::Negative => "negative",
-    }
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::connection::{open_reader, open_writer, store_error};
 use crate::config::store::StoreConfig;
 use crate::stores::documents::StoreError;
+use crate::stores::pools::PoolStatus;
 
 /// Name of the thread that writes.
 const WRITER: &str = "sqlite-writer";
@@ -35,6 +37,8 @@ type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 /// What runs the jobs.
 pub(super) struct Workers {
     path: PathBuf,
+    /// Jobs that each kind of thread has in work, [writing, reading].
+    working: Arc<[AtomicUsize; 2]>,
     call_timeout: Duration,
     /// `None` once closed.
     ways: RwLock<Option<Ways>>,
@@ -50,22 +54,27 @@ struct Ways {
 
 impl Workers {
     /// Opens all connections and starts their threads.
-    pub(super) fn start(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
+    pub(super) fn start(path: &Path, config: &StoreConfig, migrations: &[&str]) -> Result<Self, StoreError> {
         let busy_timeout = Duration::from_millis(config.busy_timeout_ms);
         let (writer, jobs) = mpsc::channel(config.queue_capacity);
-        let connection = open_writer(path, busy_timeout)?;
+        let connection = open_writer(path, busy_timeout, migrations)?;
         let (file, max_rows) = (path.to_owned(), config.max_batch_rows);
-        let mut threads = vec![spawn(WRITER, move || write_jobs(connection, jobs, &file, max_rows))?];
+        let working = Arc::new([const { AtomicUsize::new(0) }; 2]);
+        let writing = Arc::clone(&working);
+        let write = move || write_jobs(connection, jobs, (&file, max_rows), &writing[0]);
+        let mut threads = vec![spawn(WRITER, write)?];
         let (readers, jobs) = mpsc::channel(config.queue_capacity);
         let jobs = Arc::new(Mutex::new(jobs));
         for index in 0..config.readers {
             let connection = open_reader(path, busy_timeout)?;
             let jobs = Arc::clone(&jobs);
-            threads.push(spawn(&format!("sqlite-reader-{index}"), move || read_jobs(&connection, &jobs))?);
+            let reading = Arc::clone(&working);
+            let read = move || read_jobs(&connection, &jobs, &reading[1]);
+            threads.push(spawn(&format!("sqlite-reader-{index}"), read)?);
         }
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let ways = RwLock::new(Some(Ways { writer, readers }));
-        Ok(Self { path: path.to_owned(), call_timeout, ways, threads: Mutex::new(threads) })
+        Ok(Self { path: path.to_owned(), working, call_timeout, ways, threads: Mutex::new(threads) })
     }
 
     /// Runs `work` in a transaction, maybe together with others; resolved means durable. An error of `work` undoes
@@ -144,6 +153,21 @@ impl Workers {
             .ok_or_else(|| StoreError::Unavailable(format!("{}: the store is closed", self.path.display())))
     }
 
+    /// How busy the connections are.
+    pub(super) fn pools(&self) -> Vec<PoolStatus> {
+        let status = |store, kind: usize, max: usize, waiting| {
+            let used = self.working[kind].load(Ordering::Relaxed).min(max);
+            let address = self.path.display().to_string();
+            PoolStatus { store, address, max, size: max, available: max - used, used, waiting }
+        };
+        let ways = self.ways.read();
+        let (writing, reading) = ways.as_ref().map_or((0, 0), |ways| (waiting(&ways.writer), waiting(&ways.readers)));
+        vec![
+            status("sqlite_writer", 0, 1, writing),
+            status("sqlite_readers", 1, self.threads.lock().len().saturating_sub(1), reading),
+        ]
+    }
+
     /// The file.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -161,6 +185,11 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Jobs in a queue.
+fn waiting<T>(queue: &mpsc::Sender<T>) -> usize {
+    queue.max_capacity() - queue.capacity()
 }
 
 fn gone() -> StoreError {
@@ -185,8 +214,14 @@ fn in_savepoint<T>(
 }
 
 /// The writer's loop: what is waiting shares one transaction and one sync.
-fn write_jobs(mut connection: Connection, mut jobs: mpsc::Receiver<WriteJob>, path: &Path, max_rows: usize) {
+fn write_jobs(
+    mut connection: Connection,
+    mut jobs: mpsc::Receiver<WriteJob>,
+    (path, max_rows): (&Path, usize),
+    working: &AtomicUsize,
+) {
     while let Some(first) = jobs.blocking_recv() {
+        working.store(1, Ordering::Relaxed);
         let mut rows = first.rows;
         let mut batch = vec![first];
         while rows < max_rows
@@ -198,6 +233,7 @@ fn write_jobs(mut connection: Connection, mut jobs: mpsc::Receiver<WriteJob>, pa
         let mut completions = Vec::with_capacity(batch.len());
         let outcome = catch_unwind(AssertUnwindSafe(|| run_batch(&mut connection, batch, &mut completions, path)));
         roll_back(&connection);
+        working.store(0, Ordering::Relaxed);
         let Ok(committed) = outcome else {
             // Callers see their replies dropped and try again.
             tracing::error!(store = "sqlite", "a write panicked");
@@ -242,11 +278,14 @@ fn roll_back(connection: &Connection) {
 }
 
 /// A reader's loop.
-fn read_jobs(connection: &Connection, jobs: &Mutex<mpsc::Receiver<ReadJob>>) {
+fn read_jobs(connection: &Connection, jobs: &Mutex<mpsc::Receiver<ReadJob>>, working: &AtomicUsize) {
     loop {
         let job = jobs.lock().blocking_recv();
         let Some(job) = job else { return };
-        if catch_unwind(AssertUnwindSafe(|| job(connection))).is_err() {
+        working.fetch_add(1, Ordering::Relaxed);
+        let outcome = catch_unwind(AssertUnwindSafe(|| job(connection)));
+        working.fetch_sub(1, Ordering::Relaxed);
+        if outcome.is_err() {
             tracing::error!(store = "sqlite", "a read panicked");
         }
     }

@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use rayon::prelude::*;
 
 use super::EmbeddedIndex;
-use crate::stores::documents::StoreError;
-use crate::stores::vectors::{Neighbor, VectorEntry, VectorIndex, VectorQuery};
+use crate::stores::documents::{RememberedDocument, StoreError};
+use crate::stores::vectors::{Neighbor, Reconcile, VectorEntry, VectorIndex, VectorQuery};
 use crate::telemetry::metrics;
 
 /// Label of this store in metrics.
@@ -47,6 +47,21 @@ impl PooledIndex {
     }
 }
 
+impl Reconcile for PooledIndex {
+    fn begin(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.0.start_rebuild();
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn confirm(&self, documents: Arc<[RememberedDocument]>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        self.run(move |index| documents.iter().map(|document| index.is_as_stored(document)).collect())
+    }
+
+    fn unconfirmed(&self) -> BoxFuture<'_, Result<Vec<Arc<str>>, StoreError>> {
+        self.run(|index| Ok(index.unseen()))
+    }
+}
+
 impl VectorIndex for PooledIndex {
     fn upsert(&self, entries: Vec<VectorEntry>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.run(move |index| entries.into_iter().try_for_each(|entry| index.insert(entry)))
@@ -71,6 +86,10 @@ impl VectorIndex for PooledIndex {
 
     fn expect_changes(&self) -> Result<(), StoreError> {
         self.0.expect_changes()
+    }
+
+    fn reconcile(&self) -> Option<&dyn Reconcile> {
+        Some(self)
     }
 
     fn len(&self) -> usize {

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::messages::code::ErrorCode;
+use crate::stores::cache::CacheKind;
 use crate::web::app::{App, AppState};
 use crate::web::error::{ApiError, ApiResult};
-use crate::web::{body, compute};
+use crate::web::{body, cached};
 
 /// The request.
 #[derive(Deserialize)]
@@ -24,11 +25,10 @@ pub(crate) async fn analyze(State(app): State<AppState>, headers: HeaderMap, bod
     let request: AnalyzeRequest = body::read_json(&app, &headers, body).await?;
     check_texts(&app, "texts", &request.texts)?;
     let analyze = app.api.analyze.clone();
-    let count = request.texts.len();
-    let results = compute::run(&app, move |_| Ok(analyze(request.texts)?)).await?;
-    if results.len() != count {
-        return Err(ApiError::new(ErrorCode::Internal, format!("{} results for {count} texts", results.len())));
-    }
+    let judge = (app.api.judge)();
+    let form = (|bytes: &[u8]| serde_json::from_slice(bytes).ok(), |opinion: &Value| opinion.to_string().into_bytes());
+    let of = (CacheKind::Quality, judge.as_str());
+    let results = cached::by_text(&app, of, request.texts, form, move |texts, _| Ok(analyze(texts)?)).await?;
     Ok(Json(json!({ "results": results })))
 }
 

@@ -17,7 +17,7 @@ use crate::models::{Encoded, Encoder};
 use crate::web::app::AppState;
 use crate::web::compute::Abandoned;
 use crate::web::error::{ApiError, ApiResult};
-use crate::web::{body, compute};
+use crate::web::{body, cached};
 
 /// Texts per encoder call: small, so that an abandoned request ends soon.
 const TEXTS_PER_CALL: usize = 32;
@@ -53,8 +53,7 @@ pub(crate) async fn embeddings(State(app): State<AppState>, headers: HeaderMap, 
         let message = format!("{} has {} dimensions, not {asked}", info.model, info.dimension);
         return Err(ApiError::field(ErrorCode::InvalidParameter, "dimensions", message));
     }
-    let encoder = app.api.encoder.clone();
-    let results = compute::run(&app, move |abandoned| encode(&*encoder, &texts, abandoned)).await?;
+    let results = cached::embeddings(&app, texts).await?;
     let tokens: u64 = results.iter().map(|encoded| u64::from(encoded.tokens)).sum();
     let data: Vec<Value> = results
         .iter()
@@ -89,7 +88,8 @@ fn texts_of(input: Value) -> ApiResult<Vec<String>> {
     }
 }
 
-fn encode(encoder: &dyn Encoder, texts: &[String], abandoned: &Abandoned) -> ApiResult<Vec<Encoded>> {
+/// Encodes texts in small calls, until nobody waits any more.
+pub(crate) fn encode(encoder: &dyn Encoder, texts: &[String], abandoned: &Abandoned) -> ApiResult<Vec<Encoded>> {
     let mut results = Vec::with_capacity(texts.len());
     for chunk in texts.chunks(TEXTS_PER_CALL) {
         if abandoned.is_set() {

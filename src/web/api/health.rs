@@ -34,7 +34,7 @@ pub(crate) async fn health(State(app): State<AppState>) -> (StatusCode, Json<Val
         "dependencies": readiness.dependencies,
         "backlog_records": backlog,
         "counts": counts,
-        "vectors": app.api.vectors.len(),
+        "vectors": app.api.node.worker.then(|| app.api.vectors.len()),
         "embedding": app.api.encoder.info(),
         "node": node(&app.api.node),
     });

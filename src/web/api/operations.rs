@@ -7,16 +7,18 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::jobs;
 use crate::messages::code::ErrorCode;
 use crate::messages::event::EventKind;
 use crate::web::app::AppState;
 use crate::web::error::{ApiError, ApiResult};
 use crate::web::parameters::{Id, Parameters, invalid};
-use crate::web::routes::{HISTORY_PARAMETERS, TOPOLOGY_PARAMETERS};
+use crate::web::routes::{CACHE_PARAMETERS, HISTORY_PARAMETERS, TOPOLOGY_PARAMETERS};
 use crate::web::state::TopologyFormat;
 
 const DEFAULT_HISTORY: usize = 100;
 const MAX_HISTORY: usize = 10_000;
+const MAX_PATTERN_BYTES: usize = 1024;
 
 /// `GET /v1/actors`
 pub(crate) async fn actors(State(app): State<AppState>) -> Json<Value> {
@@ -63,9 +65,27 @@ pub(crate) async fn cache_stats(State(app): State<AppState>) -> ApiResult<Json<V
     existing(app.api.operations.cache_stats(), "cache")
 }
 
+/// `DELETE /cache?pattern=`
+pub(crate) async fn invalidate_cache(State(app): State<AppState>, parameters: Parameters) -> ApiResult<Json<Value>> {
+    let parameters = parameters.only(CACHE_PARAMETERS)?;
+    let Some(pattern) = parameters.text("pattern").filter(|pattern| !pattern.is_empty()) else {
+        let message = "a pattern is needed, such as search:* or *";
+        return Err(ApiError::field(ErrorCode::MissingField, "pattern", message));
+    };
+    if pattern.len() > MAX_PATTERN_BYTES {
+        return Err(invalid("pattern", format!("over {MAX_PATTERN_BYTES} bytes")));
+    }
+    let _place = app.admit()?;
+    let count = app.query(app.api.cache.invalidate(pattern)).await?;
+    tracing::info!(pattern, count, "cache entries forgotten over http");
+    Ok(Json(json!({ "invalidated": count })))
+}
+
 /// `GET /workers/status`
 pub(crate) async fn worker_status(State(app): State<AppState>) -> ApiResult<Json<Value>> {
-    existing(app.api.operations.worker_status(), "worker pool")
+    let mut status = app.api.operations.worker_status().unwrap_or_else(|| json!({}));
+    status["jobs"] = jobs::in_time(&app, app.api.jobs.status()).await?;
+    Ok(Json(status))
 }
 
 /// `GET /db/pool`

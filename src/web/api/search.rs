@@ -10,7 +10,7 @@ use super::view::DocumentView;
 use crate::messages::code::ErrorCode;
 use crate::stores::vectors::{Neighbor, VectorFilter, VectorQuery};
 use crate::web::app::{App, AppState};
-use crate::web::compute;
+use crate::web::cached;
 use crate::web::error::{ApiError, ApiResult};
 use crate::web::parameters::{Parameters, invalid};
 use crate::web::routes::SEARCH_PARAMETERS;
@@ -46,19 +46,26 @@ pub(crate) async fn search(State(app): State<AppState>, parameters: Parameters) 
         ..VectorFilter::default()
     };
     let _place = app.admit()?;
+    let model = &app.api.encoder.info().model;
+    let question = json!([query, k, filter.since_ms, filter.source, filter.symbol]).to_string();
+    let name = cached::name(model, &question);
+    let (kept, generation) = app.api.cache.get_search(&name).await;
+    if let Some(answer) = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+        return Ok(Json(answer));
+    }
     let neighbors = nearest(&app, query.clone(), k, filter).await?;
     let hits = hits(&app, neighbors).await?;
-    Ok(Json(json!({ "query": query, "k": k, "model": app.api.encoder.info().model, "results": hits })))
+    let answer = json!({ "query": query, "k": k, "model": model, "results": hits });
+    if let Some(generation) = generation {
+        app.api.cache.put_search(&name, generation, answer.to_string().as_bytes()).await;
+    }
+    Ok(Json(answer))
 }
 
 async fn nearest(app: &App, query: String, k: usize, filter: VectorFilter) -> ApiResult<Vec<Neighbor>> {
-    let encoder = app.api.encoder.clone();
-    let vector = compute::run(app, move |_| {
-        let results = encoder.encode(&[&query]).map_err(|error| of_model(&error))?;
-        let first = results.into_iter().next();
-        Ok(first.ok_or_else(|| ApiError::new(ErrorCode::Internal, "the encoder gave no vector"))?.vector)
-    })
-    .await?;
+    let mut embedded = cached::embeddings(app, vec![query]).await?;
+    let embedding = embedded.pop().ok_or_else(|| ApiError::new(ErrorCode::Internal, "the encoder gave no vector"))?;
+    let vector = embedding.vector.into();
     app.query(app.api.vectors.nearest(VectorQuery { vector, k, filter })).await
 }
 
@@ -78,7 +85,7 @@ pub(crate) fn of_model(error: &crate::models::ModelError) -> ApiError {
     use crate::models::ModelError;
     let code = match error {
         ModelError::Missing { .. } | ModelError::Damaged { .. } | ModelError::Weights { .. } => ErrorCode::ModelMissing,
-        ModelError::Elsewhere => ErrorCode::NoWorker,
+        ModelError::Elsewhere | ModelError::NoEncoder => ErrorCode::NoWorker,
         ModelError::Encoding(_) => ErrorCode::EncodingFailed,
     };
     ApiError::new(code, error.to_string())

@@ -27,7 +27,7 @@ use crate::web::routes::STREAM_PARAMETERS;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const COUNTS_TIMEOUT: Duration = Duration::from_secs(1);
-const TYPES: [&str; 5] = ["verdict", "dead_letter", "actor_restarted", "config_reloaded", "metrics"];
+const TYPES: [&str; 6] = ["verdict", "dead_letter", "actor_restarted", "config_reloaded", "job", "metrics"];
 
 /// One client.
 struct Watcher {

@@ -101,6 +101,20 @@ impl Server {
         server
     }
 
+    /// As [`Server::start`]; `None` if the program does not know these settings.
+    pub fn try_start(program: &Program, settings: &[&str]) -> Option<Self> {
+        let mut server = Self::absent(program, settings);
+        server.launch();
+        let started = Instant::now();
+        while !server.answers() {
+            if server.child.as_mut().unwrap().try_wait().unwrap().is_some() || started.elapsed() > PATIENCE {
+                return None;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        Some(server)
+    }
+
     /// One that keeps nothing over a restart.
     pub fn start_forgetful(program: &Program) -> Self {
         Self::start(program, &["--appendonly", "no"])
@@ -125,14 +139,7 @@ impl Server {
 
     /// Starts it on its port and its data, after [`Server::kill`] or [`Server::stop`].
     pub fn restart(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
-        let log = std::fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
-        // dies with the test, even one that is killed itself
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program.path);
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(self.directory.path());
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]).args(&self.settings);
-        self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+        self.launch();
         let started = Instant::now();
         while !self.answers() {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
@@ -141,6 +148,17 @@ impl Server {
             assert!(started.elapsed() < PATIENCE, "{} does not answer: {log}", self.program.name);
             std::thread::park_timeout(Duration::from_millis(5));
         }
+    }
+
+    fn launch(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let log = std::fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
+        // dies with the test, even one that is killed itself
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program.path);
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(self.directory.path());
+        command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]).args(&self.settings);
+        self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }
 
     /// Whether it answers and has read its data.

@@ -1,6 +1,6 @@
 //! Opaque cursors: where a page of a listing ended.
 
-use crate::stores::documents::StoreError;
+use crate::stores::documents::{Page, StoreError};
 
 /// Most items of one page.
 const MAX_LIMIT: usize = 1000;
@@ -46,6 +46,14 @@ pub(super) fn checked_limit(limit: usize) -> Result<usize, StoreError> {
     } else {
         Err(StoreError::InvalidQuery(format!("limit must be 1 to {MAX_LIMIT}, got {limit}")))
     }
+}
+
+/// Cuts one row too many off and says where the page ended.
+pub(super) fn page<T>(rows: &mut Vec<(T, Cursor)>, limit: usize, listing: char) -> Page<T> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| more).map(|(_, cursor)| cursor.encode(listing));
+    Page { items: rows.drain(..).map(|(item, _)| item).collect(), next_cursor }
 }
 
 #[cfg(test)]

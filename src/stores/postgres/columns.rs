@@ -1,0 +1,332 @@
+//! A batch as columns: one array per column, one statement per table.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::sql::{array_literal, escape, escape_option, json};
+use crate::messages::analysis::Analysis;
+use crate::stores::documents::{StoreError, VerdictRow};
+use crate::stores::names::{rule_name, sentiment_name, verdict_name};
+
+/// The version of a document that is to be written.
+pub(super) struct Final<'r> {
+    /// Place in the batch.
+    pub(super) index: usize,
+    /// The document's id as columns hold it.
+    pub(super) id: Cow<'r, str>,
+    pub(super) row: &'r VerdictRow,
+    /// The document it really copies, if the one it names is a copy itself.
+    pub(super) rerooted: Option<Arc<str>>,
+    /// Of the row it replaces.
+    pub(super) seq: Option<i64>,
+}
+
+/// A statement with its columns.
+pub(super) struct Insert<'c> {
+    pub(super) sql: &'static str,
+    pub(super) types: Vec<Type>,
+    pub(super) values: Vec<&'c (dyn ToSql + Sync)>,
+    documents: bool,
+}
+
+impl Insert<'_> {
+    /// Whether it belongs to the schema `raw`.
+    pub(super) const fn is_documents(&self) -> bool {
+        self.documents
+    }
+}
+
+const DOCUMENTS: &str = r#"INSERT INTO raw.documents (id, correlation_id, source, url, title, text, author, published_at,
+        published_ns, symbols, lang, metadata, content_hash, record_ms, topic, partition, "offset")
+    SELECT id, correlation_id, source, url, title, text, author, published_at, published_ns, symbols::json, lang,
+        metadata::json, content_hash, record_ms, topic, partition, "offset"
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+        AS t (id, correlation_id, source, url, title, text, author, published_at, published_ns, symbols, lang,
+            metadata, content_hash, record_ms, topic, partition, "offset")
+    ON CONFLICT (id) DO UPDATE SET correlation_id = excluded.correlation_id, source = excluded.source,
+        url = excluded.url, title = excluded.title, text = excluded.text, author = excluded.author,
+        published_at = excluded.published_at, published_ns = excluded.published_ns, symbols = excluded.symbols,
+        lang = excluded.lang, metadata = excluded.metadata, content_hash = excluded.content_hash,
+        record_ms = excluded.record_ms, topic = excluded.topic, partition = excluded.partition,
+        "offset" = excluded."offset""#;
+
+/// A row that is new has a number of its own: if another daemon inserted the document meanwhile, this fails on the id.
+const ANALYSES: &str = r#"INSERT INTO analytics.analyses (seq, document_id, correlation_id, source, verdict, duplicate_of,
+        rule, similarity, sentiment_label, sentiment_score, category, symbols, published_at, processed_at, record_ms,
+        topic, partition, "offset", body)
+    SELECT seq, document_id, correlation_id, source, verdict, duplicate_of, rule, similarity, sentiment_label,
+        sentiment_score, category, symbols::text[], published_at, processed_at, record_ms, topic, partition, "offset",
+        body::json
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+        AS t (seq, document_id, correlation_id, source, verdict, duplicate_of, rule, similarity, sentiment_label,
+            sentiment_score, category, symbols, published_at, processed_at, record_ms, topic, partition, "offset", body)
+    ON CONFLICT (seq) DO UPDATE SET correlation_id = excluded.correlation_id, source = excluded.source,
+        verdict = excluded.verdict, duplicate_of = excluded.duplicate_of, rule = excluded.rule,
+        similarity = excluded.similarity, sentiment_label = excluded.sentiment_label,
+        sentiment_score = excluded.sentiment_score, category = excluded.category, symbols = excluded.symbols,
+        published_at = excluded.published_at, processed_at = excluded.processed_at, record_ms = excluded.record_ms,
+        topic = excluded.topic, partition = excluded.partition, "offset" = excluded."offset", body = excluded.body"#;
+
+const SYMBOLS: &str = "INSERT INTO analytics.symbols
+        (symbol, processed_at, seq, correlation_id, sentiment_label, sentiment_score)
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6)";
+
+const ENTITIES: &str = r#"INSERT INTO analytics.entities
+        (seq, position, processed_at, correlation_id, kind, text, start, "end", symbol)
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"#;
+
+const VECTORS: &str = "INSERT INTO analytics.vectors (seq, correlation_id, model, vector)
+    SELECT * FROM unnest($1, $2, $3, $4)";
+
+type Text<'r> = Vec<Cow<'r, str>>;
+type OptionalText<'r> = Vec<Option<Cow<'r, str>>>;
+
+/// Declares a table's arrays and how they go to the server, in the order of its statement.
+macro_rules! table {
+    ($(#[$doc:meta])* $table:ident $sql:ident documents: $documents:literal;
+        $($column:ident: $array:ty = $kind:ident),* $(,)?) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        struct $table<'r> {
+            $($column: $array,)*
+            /// For tables whose columns all own their values.
+            _batch: std::marker::PhantomData<&'r ()>,
+        }
+
+        impl<'r> $table<'r> {
+            fn insert(&self) -> Insert<'_> {
+                Insert {
+                    sql: $sql,
+                    types: vec![$(Type::$kind),*],
+                    values: vec![$(&self.$column as &(dyn ToSql + Sync)),*],
+                    documents: $documents,
+                }
+            }
+        }
+    };
+}
+
+table! {
+    /// `raw.documents`
+    Documents DOCUMENTS documents: true;
+    id: Text<'r> = TEXT_ARRAY, correlation_id: Text<'r> = TEXT_ARRAY, source: Text<'r> = TEXT_ARRAY,
+    url: OptionalText<'r> = TEXT_ARRAY, title: OptionalText<'r> = TEXT_ARRAY, text: Text<'r> = TEXT_ARRAY,
+    author: OptionalText<'r> = TEXT_ARRAY, published_at: Vec<Option<DateTime<Utc>>> = TIMESTAMPTZ_ARRAY,
+    published_ns: Vec<Option<i16>> = INT2_ARRAY, symbols: Vec<String> = TEXT_ARRAY,
+    lang: OptionalText<'r> = TEXT_ARRAY, metadata: Vec<String> = TEXT_ARRAY, content_hash: Vec<&'r [u8]> = BYTEA_ARRAY,
+    record_ms: Vec<i64> = INT8_ARRAY, topic: Text<'r> = TEXT_ARRAY, partition: Vec<i32> = INT4_ARRAY,
+    offset: Vec<i64> = INT8_ARRAY,
+}
+
+table! {
+    /// `analytics.analyses`
+    Analyses ANALYSES documents: false;
+    seq: Vec<i64> = INT8_ARRAY, document_id: Text<'r> = TEXT_ARRAY, correlation_id: Text<'r> = TEXT_ARRAY,
+    source: Text<'r> = TEXT_ARRAY, verdict: Vec<&'static str> = TEXT_ARRAY,
+    duplicate_of: Vec<Option<String>> = TEXT_ARRAY, rule: Vec<Option<&'static str>> = TEXT_ARRAY,
+    similarity: Vec<Option<f32>> = FLOAT4_ARRAY, sentiment_label: Vec<Option<&'static str>> = TEXT_ARRAY,
+    sentiment_score: Vec<Option<f32>> = FLOAT4_ARRAY, category: OptionalText<'r> = TEXT_ARRAY,
+    symbols: Vec<String> = TEXT_ARRAY, published_at: Vec<Option<DateTime<Utc>>> = TIMESTAMPTZ_ARRAY,
+    processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, record_ms: Vec<i64> = INT8_ARRAY,
+    topic: Text<'r> = TEXT_ARRAY, partition: Vec<i32> = INT4_ARRAY, offset: Vec<i64> = INT8_ARRAY,
+    body: Vec<String> = TEXT_ARRAY,
+}
+
+table! {
+    /// `analytics.symbols`
+    Symbols SYMBOLS documents: false;
+    symbol: Text<'r> = TEXT_ARRAY, processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, seq: Vec<i64> = INT8_ARRAY,
+    correlation_id: Text<'r> = TEXT_ARRAY, sentiment_label: Vec<Option<&'static str>> = TEXT_ARRAY,
+    sentiment_score: Vec<Option<f32>> = FLOAT4_ARRAY,
+}
+
+table! {
+    /// `analytics.entities`
+    Entities ENTITIES documents: false;
+    seq: Vec<i64> = INT8_ARRAY, position: Vec<i32> = INT4_ARRAY, processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY,
+    correlation_id: Text<'r> = TEXT_ARRAY, kind: Text<'r> = TEXT_ARRAY, text: Text<'r> = TEXT_ARRAY,
+    start: Vec<i32> = INT4_ARRAY, end: Vec<i32> = INT4_ARRAY, symbol: OptionalText<'r> = TEXT_ARRAY,
+}
+
+table! {
+    /// `analytics.vectors`
+    Vectors VECTORS documents: false;
+    seq: Vec<i64> = INT8_ARRAY, correlation_id: Text<'r> = TEXT_ARRAY, model: OptionalText<'r> = TEXT_ARRAY,
+    vector: Vec<Vec<u8>> = BYTEA_ARRAY,
+}
+
+/// All that a batch writes.
+#[derive(Default)]
+pub(super) struct Columns<'r> {
+    documents: Documents<'r>,
+    analyses: Analyses<'r>,
+    symbols: Symbols<'r>,
+    entities: Entities<'r>,
+    vectors: Vectors<'r>,
+    existing: Vec<i64>,
+}
+
+impl<'r> Columns<'r> {
+    /// Of the chosen versions, in the order of the batch; `free` has a number for each that is new. Rows go to the server
+    /// in the order of their ids, so that daemons which insert the same ones wait instead of blocking each other.
+    pub(super) fn new(chosen: &[Final<'r>], free: &[i64]) -> Result<Self, StoreError> {
+        let mut columns = Self::default();
+        let mut free = free.iter();
+        let mut numbered = Vec::with_capacity(chosen.len());
+        for last in chosen {
+            let seq = last.seq.or_else(|| free.next().copied());
+            let seq = seq.ok_or_else(|| StoreError::Unavailable("the sequence gave too few numbers".to_owned()))?;
+            columns.existing.extend(last.seq);
+            numbered.push((seq, last));
+        }
+        numbered.sort_unstable_by(|(_, one), (_, two)| one.id.cmp(&two.id));
+        for (seq, last) in numbered {
+            columns.documents.push(last)?;
+            columns.analyses.push(seq, last)?;
+            columns.symbols.push(seq, last.row);
+            columns.entities.push(seq, last.row);
+            columns.vectors.push(seq, last.row);
+        }
+        Ok(columns)
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.analyses.seq.is_empty()
+    }
+
+    /// Numbers of the rows that are replaced.
+    pub(super) fn existing(&self) -> &[i64] {
+        &self.existing
+    }
+
+    /// The statements, in the order in which they take their locks.
+    pub(super) fn inserts(&self) -> Vec<Insert<'_>> {
+        let mut inserts = vec![self.documents.insert(), self.analyses.insert()];
+        let details = [
+            (self.symbols.seq.is_empty(), self.symbols.insert()),
+            (self.entities.seq.is_empty(), self.entities.insert()),
+            (self.vectors.seq.is_empty(), self.vectors.insert()),
+        ];
+        inserts.extend(details.into_iter().filter_map(|(empty, insert)| (!empty).then_some(insert)));
+        inserts
+    }
+}
+
+impl<'r> Documents<'r> {
+    fn push(&mut self, last: &Final<'r>) -> Result<(), StoreError> {
+        let row = last.row;
+        let (document, origin) = (&*row.document, &row.analysis.origin);
+        self.id.push(last.id.clone());
+        self.correlation_id.push(escape(row.analysis.correlation_id.as_str()));
+        self.source.push(escape(&document.source));
+        self.url.push(escape_option(document.url.as_ref()));
+        self.title.push(escape_option(document.title.as_ref()));
+        self.text.push(escape(&document.text));
+        self.author.push(escape_option(document.author.as_ref()));
+        self.published_at.push(document.published_at.map(whole_micros));
+        self.published_ns.push(document.published_at.map(below_a_microsecond));
+        self.symbols.push(json(&document.symbols)?);
+        self.lang.push(escape_option(document.lang.as_ref()));
+        self.metadata.push(json(&document.metadata)?);
+        self.content_hash.push(&row.content_hash);
+        self.record_ms.push(row.timestamp_ms);
+        self.topic.push(escape(&origin.topic));
+        self.partition.push(origin.partition);
+        self.offset.push(origin.offset);
+        Ok(())
+    }
+}
+
+impl<'r> Analyses<'r> {
+    fn push(&mut self, seq: i64, last: &Final<'r>) -> Result<(), StoreError> {
+        let row = last.row;
+        let analysis = &row.analysis;
+        let body = match &last.rerooted {
+            None => json(analysis)?,
+            Some(root) => json(&Analysis { duplicate_of: Some(Arc::clone(root)), ..analysis.clone() })?,
+        };
+        let duplicate_of = last.rerooted.as_ref().or(analysis.duplicate_of.as_ref());
+        let sentiment = analysis.sentiment.as_ref();
+        self.seq.push(seq);
+        self.document_id.push(last.id.clone());
+        self.correlation_id.push(escape(analysis.correlation_id.as_str()));
+        self.source.push(escape(&analysis.source));
+        self.verdict.push(verdict_name(analysis.verdict));
+        self.duplicate_of.push(duplicate_of.map(|id| escape(id).into_owned()));
+        self.rule.push(analysis.rule.map(rule_name));
+        self.similarity.push(analysis.similarity);
+        self.sentiment_label.push(sentiment.map(|sentiment| sentiment_name(sentiment.label)));
+        self.sentiment_score.push(sentiment.map(|sentiment| sentiment.score));
+        self.category.push(analysis.category.as_ref().map(|category| escape(&category.label)));
+        self.symbols.push(array_literal(&analysis.symbols));
+        self.published_at.push(analysis.published_at.map(whole_micros));
+        self.processed_at.push(whole_micros(analysis.processed_at));
+        self.record_ms.push(row.timestamp_ms);
+        self.topic.push(escape(&analysis.origin.topic));
+        self.partition.push(analysis.origin.partition);
+        self.offset.push(analysis.origin.offset);
+        self.body.push(body);
+        Ok(())
+    }
+}
+
+impl<'r> Symbols<'r> {
+    fn push(&mut self, seq: i64, row: &'r VerdictRow) {
+        let analysis = &row.analysis;
+        let sentiment = analysis.sentiment.as_ref();
+        let mut seen = HashSet::with_capacity(analysis.symbols.len());
+        for symbol in analysis.symbols.iter().filter(|symbol| seen.insert(symbol.as_str())) {
+            self.symbol.push(escape(symbol));
+            self.processed_at.push(whole_micros(analysis.processed_at));
+            self.seq.push(seq);
+            self.correlation_id.push(escape(analysis.correlation_id.as_str()));
+            self.sentiment_label.push(sentiment.map(|sentiment| sentiment_name(sentiment.label)));
+            self.sentiment_score.push(sentiment.map(|sentiment| sentiment.score));
+        }
+    }
+}
+
+impl<'r> Entities<'r> {
+    fn push(&mut self, seq: i64, row: &'r VerdictRow) {
+        for (position, entity) in row.analysis.entities.iter().enumerate() {
+            self.seq.push(seq);
+            self.position.push(number(position));
+            self.processed_at.push(whole_micros(row.analysis.processed_at));
+            self.correlation_id.push(escape(row.analysis.correlation_id.as_str()));
+            self.kind.push(escape(&entity.kind));
+            self.text.push(escape(&entity.text));
+            self.start.push(number(entity.start));
+            self.end.push(number(entity.end));
+            self.symbol.push(escape_option(entity.symbol.as_ref()));
+        }
+    }
+}
+
+impl<'r> Vectors<'r> {
+    fn push(&mut self, seq: i64, row: &'r VerdictRow) {
+        let Some(vector) = &row.vector else { return };
+        self.seq.push(seq);
+        self.correlation_id.push(escape(row.analysis.correlation_id.as_str()));
+        self.model.push(row.analysis.embedding.as_ref().map(|embedding| escape(&embedding.model)));
+        self.vector.push(vector.iter().flat_map(|value| value.to_le_bytes()).collect());
+    }
+}
+
+fn number(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// A time cut to whole microseconds: the driver itself would round times before 2000 up.
+pub(super) fn whole_micros(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(time.timestamp_micros()).unwrap_or(time)
+}
+
+/// What a timestamp has below a microsecond, which PostgreSQL does not keep: 0 to 999.
+fn below_a_microsecond(time: DateTime<Utc>) -> i16 {
+    i16::try_from(time.timestamp_subsec_nanos() % 1000).unwrap_or(0)
+}

@@ -1,0 +1,160 @@
+//! Which records brought which document: one row per record, whatever became of the document later.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::columns::whole_micros;
+use super::error::Failure;
+use super::pool::{Pool, Pools};
+use super::queries::Values;
+use super::sql::{column, escape, text};
+use crate::messages::correlation::CorrelationId;
+use crate::messages::record::Position;
+use crate::stores::documents::{DeliveryOutcome, DeliveryRow, StoreError, VerdictRow, WriteOutcome};
+
+const INSERT: &str = r#"INSERT INTO analytics.deliveries (topic, partition, "offset", document_id, correlation_id, outcome,
+        processed_at) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (topic, partition, "offset") DO UPDATE SET document_id = excluded.document_id,
+        correlation_id = excluded.correlation_id, outcome = excluded.outcome, processed_at = excluded.processed_at"#;
+const OF: &str = r#"SELECT topic, partition, "offset", document_id, correlation_id, outcome, processed_at
+    FROM analytics.deliveries WHERE document_id = $1 OR correlation_id = $1
+    ORDER BY topic, partition, "offset" LIMIT 100"#;
+const DOCUMENTS_OF: &str = r#"SELECT document_id FROM analytics.deliveries WHERE correlation_id = $1
+    ORDER BY processed_at, topic, partition, "offset" LIMIT 100"#;
+
+/// Deliveries as columns of a statement, each record once.
+#[derive(Default)]
+pub(super) struct Deliveries {
+    topic: Vec<String>,
+    partition: Vec<i32>,
+    offset: Vec<i64>,
+    document_id: Vec<String>,
+    correlation_id: Vec<String>,
+    outcome: Vec<&'static str>,
+    processed_at: Vec<DateTime<Utc>>,
+}
+
+impl Deliveries {
+    /// Of the rows of a batch that are written.
+    pub(super) fn written(rows: &[VerdictRow], outcomes: &[WriteOutcome]) -> Self {
+        let written = rows.iter().zip(outcomes).filter(|(_, outcome)| match outcome {
+            WriteOutcome::Written | WriteOutcome::Rerooted(_) => true,
+            WriteOutcome::AlreadyDead | WriteOutcome::OriginalMissing => false,
+        });
+        Self::new(written.map(|(row, _)| row.delivery()))
+    }
+
+    /// Of these, the last of each record.
+    pub(super) fn new(rows: impl IntoIterator<Item = DeliveryRow>) -> Self {
+        let last: HashMap<Position, DeliveryRow> = rows.into_iter().map(|row| (row.origin.clone(), row)).collect();
+        let mut last: Vec<DeliveryRow> = last.into_values().collect();
+        // daemons lock rows in one order
+        last.sort_unstable_by(|left, right| left.origin.cmp(&right.origin));
+        let mut columns = Self::default();
+        for row in last {
+            columns.topic.push(escape(&row.origin.topic).into_owned());
+            columns.partition.push(row.origin.partition);
+            columns.offset.push(row.origin.offset);
+            columns.document_id.push(escape(&row.document_id).into_owned());
+            columns.correlation_id.push(escape(row.correlation_id.as_str()).into_owned());
+            columns.outcome.push(row.outcome.name());
+            columns.processed_at.push(whole_micros(row.processed_at));
+        }
+        columns
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.offset.is_empty()
+    }
+
+    /// The statement that notes them; the same record again changes its row.
+    pub(super) const fn sql() -> &'static str {
+        INSERT
+    }
+
+    pub(super) const fn types() -> [Type; 7] {
+        [
+            Type::TEXT_ARRAY,
+            Type::INT4_ARRAY,
+            Type::INT8_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::TEXT_ARRAY,
+            Type::TIMESTAMPTZ_ARRAY,
+        ]
+    }
+
+    pub(super) fn values(&self) -> [&(dyn ToSql + Sync); 7] {
+        [
+            &self.topic,
+            &self.partition,
+            &self.offset,
+            &self.document_id,
+            &self.correlation_id,
+            &self.outcome,
+            &self.processed_at,
+        ]
+    }
+}
+
+/// Notes records that changed nothing.
+pub(super) async fn note(pools: &Pools, rows: Vec<DeliveryRow>) -> Result<(), Failure> {
+    let columns = Deliveries::new(rows);
+    let lease = pools.analytics.lease().await?;
+    match lease.session().query(Deliveries::sql(), &Deliveries::types(), &columns.values()).await {
+        Ok(_) => {
+            lease.finish();
+            Ok(())
+        }
+        Err(error) => {
+            let failure = Failure::from(error);
+            lease.settle(&failure).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Deliveries of a document or with a correlation id, in the order of the log.
+pub(super) async fn of(pools: &Pools, id: &str) -> Result<Vec<DeliveryRow>, Failure> {
+    let rows = about(pools, id, OF).await?;
+    rows.iter().map(row).collect::<Result<_, _>>().map_err(Failure::from)
+}
+
+/// Ids of documents that records with this correlation id brought, oldest first.
+pub(super) async fn documents_of(pools: &Pools, correlation_id: &str) -> Result<Vec<Arc<str>>, Failure> {
+    let mut ids: Vec<Arc<str>> = Vec::new();
+    for row in about(pools, correlation_id, DOCUMENTS_OF).await? {
+        let id: Arc<str> = text(&row, 0)?.into();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+async fn about(pools: &Pools, id: &str, sql: &str) -> Result<Vec<Row>, Failure> {
+    let mut values = Values::default();
+    values.add(Type::TEXT, escape(id).into_owned());
+    values.query(readers(pools), sql).await
+}
+
+/// Readers don't take the connections of who writes verdicts, where they need not.
+fn readers(pools: &Pools) -> &Pool {
+    if pools.shared { &pools.raw } else { &pools.analytics }
+}
+
+fn row(row: &Row) -> Result<DeliveryRow, StoreError> {
+    let damage = |what: &str| StoreError::Damaged(format!("postgres: deliveries hold {what}"));
+    let (correlation_id, outcome) = (text(row, 4)?, text(row, 5)?);
+    Ok(DeliveryRow {
+        origin: Position { topic: text(row, 0)?.into(), partition: column(row, 1)?, offset: column(row, 2)? },
+        document_id: text(row, 3)?.into(),
+        correlation_id: CorrelationId::parse(&correlation_id).ok_or_else(|| damage("a correlation id that is none"))?,
+        outcome: DeliveryOutcome::parse(&outcome).ok_or_else(|| damage("an unknown outcome"))?,
+        processed_at: column(row, 6)?,
+    })
+}
