@@ -42,7 +42,7 @@ while read -r order number; do
         ended) group= ;;
     esac
 done
-[ -z "$group" ] || kill -KILL -- "-$group" 2>/dev/null
+[ -z "$group" ] || kill -s KILL -- "-$group" 2>/dev/null
 rm -rf -- "$0"
 "#;
 
@@ -220,7 +220,7 @@ impl Instance {
     /// Asks the leader to stop in order (`TERM`, `INT`…) and waits; kills the group if it doesn't in time.
     pub fn stop(&mut self, signal: &str, patience: Duration) {
         let Some(child) = self.child.as_mut() else { return };
-        let _ = Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status();
+        let _ = Command::new("sh").args(["-c", &format!("kill -s {signal} {}", child.id())]).status();
         let _ = wait_until(patience, || match child.try_wait() {
             Ok(None) => Err("still runs".to_owned()),
             _ => Ok(()),
@@ -242,7 +242,7 @@ impl Instance {
     pub fn signal(&self, signal: &str) {
         if let Some(child) = &self.child {
             let _ = Command::new("sh")
-                .args(["-c", &format!("kill -{signal} -- -{}", child.id())])
+                .args(["-c", &format!("kill -s {signal} -- -{}", child.id())])
                 .stderr(Stdio::null())
                 .status();
         }

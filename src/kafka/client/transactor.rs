@@ -144,13 +144,20 @@ impl Transactor {
             deliveries.push(delivery);
         }
         let list = commit_list(&batch.offsets).map_err(plain)?;
-        self.producer.send_offsets_to_transaction(&list, group, self.timeout).map_err(plain)?;
-        self.producer.commit_transaction(self.timeout).map_err(|error| {
+        let mut at_commit = false;
+        let sent = self.producer.send_offsets_to_transaction(&list, group, self.timeout);
+        let committed = sent.and_then(|()| {
+            at_commit = true;
+            self.producer.commit_transaction(self.timeout)
+        });
+        committed.map_err(|error| {
+            // reports of what was refused may still be on their way; what is not told now is told by the next attempt
+            let _ = self.producer.flush(ROOM_WAIT);
             let refused = deliveries.into_iter().enumerate().filter_map(|(index, delivery)| {
                 let outcome = delivery.now_or_never()?.ok()?;
                 outcome.is_err_and(|(error, _)| is_refusal(&error)).then_some(index)
             });
-            Failure { error, at_commit: true, refused: refused.collect() }
+            Failure { error, at_commit, refused: refused.collect() }
         })
     }
 
