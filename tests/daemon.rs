@@ -20,6 +20,7 @@ mod pipeline;
 #[path = "support/services/postgres.rs"]
 #[allow(dead_code, reason = "each test file uses its own part")]
 mod postgres;
+#[allow(dead_code, reason = "each test file uses its own part")]
 #[path = "daemon/process.rs"]
 mod process;
 #[expect(dead_code, reason = "other suites need what this one does not")]

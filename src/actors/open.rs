@@ -136,7 +136,6 @@ impl OpenError {
             | Self::Postgres(postgres::OpenError::Setting(_)) => true,
             Self::Qdrant(error) => !error.may_pass(),
             Self::Jobs(error) => matches!(error, JobError::InvalidQuery(_)),
-            Self::Qdrant(error) => !error.may_pass(),
             // refused credentials, more replicas than brokers, a topic that may not be created
             Self::Log(error) => !error.is_retriable(),
             Self::Postgres(postgres::OpenError::Unavailable(_))

@@ -30,7 +30,7 @@ use qdrant_client::qdrant::{HealthCheckReply, HealthCheckRequest};
 use tokio::runtime::Runtime;
 use tonic::{Request, Response, Status};
 
-pub use self::store::{Name, Store};
+pub use self::store::Store;
 
 /// Names a user's own server.
 pub const VARIABLE: &str = "TIDEMILL_TEST_QDRANT";
