@@ -30,7 +30,8 @@ use qdrant_client::qdrant::{HealthCheckReply, HealthCheckRequest};
 use tokio::runtime::Runtime;
 use tonic::{Request, Response, Status};
 
-pub use self::store::Store;
+#[allow(unused_imports, reason = "each test file uses its own part")]
+pub use self::store::{Name, Store};
 
 /// Names a user's own server.
 pub const VARIABLE: &str = "TIDEMILL_TEST_QDRANT";
