@@ -219,6 +219,7 @@ async fn daemon_waits_for_a_server_that_is_down_at_its_start() {
     settings.push(format!("http.listen=127.0.0.1:{port}"));
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let (daemon, ()) = futures_util::future::join(Daemon::start(directory.path(), &settings), async {
+        tidemill::tls::install_provider();
         let client = reqwest::Client::new();
         let get = async |path: &str| {
             let answer =

@@ -42,7 +42,7 @@ while read -r order number; do
         ended) group= ;;
     esac
 done
-[ -z "$group" ] || kill -KILL -- "-$group" 2>/dev/null
+[ -z "$group" ] || kill -s KILL -- "-$group" 2>/dev/null
 rm -rf -- "$0"
 "#;
 
@@ -242,7 +242,7 @@ impl Instance {
     pub fn signal(&self, signal: &str) {
         if let Some(child) = &self.child {
             let _ = Command::new("sh")
-                .args(["-c", &format!("kill -{signal} -- -{}", child.id())])
+                .args(["-c", &format!("kill -s {signal} -- -{}", child.id())])
                 .stderr(Stdio::null())
                 .status();
         }
