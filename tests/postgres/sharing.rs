@@ -115,8 +115,8 @@ async fn tls_is_verified_and_a_stranger_is_not_spoken_to() {
     let Some(mut server) = breakable(&[]) else { return };
     let home = server.home();
     certificates(&home);
-    server.give(&home.join("server.key"));
-    server.give(&home.join("server.pem"));
+    Server::give(&home.join("server.key"));
+    Server::give(&home.join("server.pem"));
     let url = server.database("encrypted").replace("127.0.0.1", "localhost");
     let plain = format!("{url}?sslmode=require");
     let error = PostgresStore::open(&config(&plain)).await.err().unwrap();
