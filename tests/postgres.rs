@@ -1,5 +1,5 @@
 //! PostgreSQL for real: what only a server shared by several daemons has, and what it may do to a daemon.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "postgres/books.rs"]
 mod books;

@@ -33,6 +33,7 @@ fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path, &StoreConfig::default()).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a server may not be there, a file always is")]
 fn sqlite() -> Option<Fresh> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.sqlite3");

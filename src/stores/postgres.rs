@@ -35,8 +35,8 @@ use self::pool::{Pool, Pools};
 use self::queries::Reached;
 use super::cursor::{Cursor, checked_limit};
 use super::documents::{
-    DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError, StoredDocument,
-    VerdictRow, WriteOutcome,
+    DeadLetterFilter, DeliveryRow, DocumentFilter, DocumentStore, Page, RememberedDocument, StoreCounts, StoreError,
+    StoredDocument, VerdictRow, WriteOutcome,
 };
 use super::pools::PoolStatus;
 use crate::config::postgres::{PostgresConfig, UpkeepConfig};

@@ -137,16 +137,12 @@ impl Pool {
     /// A connection outside the pool, for migrations.
     pub(super) async fn connect(&self) -> Result<(tokio_postgres::Client, tokio::task::AbortHandle), OpenError> {
         let failed = |error| super::error::open_error(&error, &self.target.address);
-        match tls::connector(&self.target.encryption)? {
-            Some(tls) => {
-                let (client, connection) = self.target.config.connect(tls).await.map_err(failed)?;
-                Ok((client, drive(connection)))
-            }
-            None => {
-                let (client, connection) = self.target.config.connect(NoTls).await.map_err(failed)?;
-                Ok((client, drive(connection)))
-            }
+        if let Some(tls) = tls::connector(&self.target.encryption)? {
+            let (client, connection) = self.target.config.connect(tls).await.map_err(failed)?;
+            return Ok((client, drive(connection)));
         }
+        let (client, connection) = self.target.config.connect(NoTls).await.map_err(failed)?;
+        Ok((client, drive(connection)))
     }
 
     /// Whether a connection is a session of its own on the server, and not a pooler's.

@@ -48,9 +48,9 @@ impl<'c> Session<'c> {
         match ready {
             Ready::Named(statement) => self.client.query(statement, values).await,
             Ready::Unnamed(sql, types) => {
-                let typed: Vec<(&(dyn ToSql + Sync), Type)> =
+                let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
                     values.iter().zip(types.iter()).map(|(value, kind)| (*value, kind.clone())).collect();
-                self.client.query_typed(sql, &typed).await
+                self.client.query_typed(sql, &parameters).await
             }
         }
     }

@@ -164,7 +164,7 @@ fn encryption(
     let by_address = target.get_hostaddrs().iter().find(|address| !address.is_loopback());
     let stranger = stranger.or_else(|| by_address.map(ToString::to_string));
     match (mode, stranger) {
-        (TlsMode::Auto, None) | (TlsMode::Disable, None) => Ok(Encryption::None),
+        (TlsMode::Auto | TlsMode::Disable, None) => Ok(Encryption::None),
         (TlsMode::Disable, Some(_)) if config.allow_plaintext => Ok(Encryption::None),
         (TlsMode::Disable, Some(host)) => Err(OpenError::Setting(format!(
             "{host} is another machine and tls is disabled: set postgres.tls = \"verify-full\", or \

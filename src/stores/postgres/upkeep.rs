@@ -9,7 +9,7 @@ use super::{partitions, views};
 use crate::config::postgres::UpkeepConfig;
 
 /// How often partitions are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(600);
+const LOOK_EVERY: Duration = Duration::from_mins(10);
 /// Shortest pause between two rounds.
 const SHORTEST: Duration = Duration::from_secs(1);
 

@@ -167,8 +167,8 @@ async fn send(
     }
     let (types, noted) = (Deliveries::types(), deliveries.values());
     let note = if deliveries.is_empty() { None } else { Some(session.ready(Deliveries::sql(), &types).await?) };
-    let deleted = [&existing as &(dyn tokio_postgres::types::ToSql + Sync)];
-    let deletes = deletes.iter().map(|ready| session.run(ready, &deleted));
+    let which = [&existing as &(dyn tokio_postgres::types::ToSql + Sync)];
+    let deletes = deletes.iter().map(|ready| session.run(ready, &which));
     let written = prepared.iter().zip(&inserts).map(|(ready, insert)| session.run(ready, &insert.values));
     let note = async {
         match &note {
@@ -178,9 +178,9 @@ async fn send(
     };
     let commit = async { if part == Part::Analyses { Ok(()) } else { session.batch("COMMIT").await } };
     // polled from left to right: that is the order on the wire
-    let (((deleted, written), noted), committed) =
+    let (((gone, written), noted), committed) =
         join(join(join(join_all(deletes), join_all(written)), note), commit).await;
-    for result in deleted.into_iter().chain(written) {
+    for result in gone.into_iter().chain(written) {
         result?;
     }
     noted?;
@@ -233,7 +233,7 @@ impl Facts {
         let begin = begin(pools);
         let values: [[&(dyn tokio_postgres::types::ToSql + Sync); 1]; 5] =
             [[&positions], [&letters], [&written], [&named], [&count]];
-        let (begun, (locked, dead, existing, originals, next)) = join(
+        let (opened, (locked, dead, existing, originals, next)) = join(
             session.batch(&begin),
             join5(
                 session.run(&lock, &values[0]),
@@ -244,7 +244,7 @@ impl Facts {
             ),
         )
         .await;
-        begun?;
+        opened?;
         locked?;
         let mut facts = Self { dead: HashSet::new(), known: HashMap::new(), free: Vec::new() };
         for row in dead? {

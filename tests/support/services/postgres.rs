@@ -19,7 +19,7 @@ pub const PASSWORD: &str = "mill-Wheel-9";
 /// Role that may do anything.
 const ADMIN: &str = "postgres";
 /// How long a statement of a test may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A private cluster.
 pub struct Server {
@@ -140,7 +140,7 @@ impl Server {
     }
 
     /// Lets the server's user own a file in its home, readable by nobody else, as keys have to be.
-    pub fn give(&self, file: &Path) {
+    pub fn give(file: &Path) {
         std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
         if let Some(user) = unprivileged() {
             run(Command::new("chown").arg(format!("{user}:")).arg(file)).unwrap();
@@ -148,7 +148,7 @@ impl Server {
     }
 
     /// Lets the server's user own an empty directory.
-    pub fn give_directory(&self, directory: &Path) {
+    pub fn give_directory(directory: &Path) {
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
         if let Some(user) = unprivileged() {
             run(Command::new("chown").arg(format!("{user}:")).arg(directory)).unwrap();
