@@ -7,6 +7,7 @@
 //! Each contender has a topic and a database of its own, starts, works off a few documents, and is measured on the others:
 //! wall time, and processor time of its own processes, without broker and server. All write one row a document with its
 //! verdict and commit after it is durable. Daemons are told more by `TIDEMILL_BENCH_SET` (`section.key=value`, by spaces).
+#![allow(clippy::disallowed_methods, clippy::expect_used, reason = "a benchmark without a runtime")]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 #[path = "../tests/daemon/corpus.rs"]
@@ -32,7 +33,7 @@ const PARTITIONS: i32 = 4;
 /// Documents that a contender works off before it is measured.
 const WARM_UP: usize = 500;
 /// A contender without a new row for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -154,7 +155,7 @@ fn produce(brokers: &str, topic: &str, samples: &[corpus::Sample]) {
             record = again;
         }
     }
-    producer.flush(Duration::from_secs(60)).unwrap();
+    producer.flush(Duration::from_mins(1)).unwrap();
 }
 
 fn daemon_binary() -> PathBuf {

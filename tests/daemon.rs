@@ -9,10 +9,10 @@ mod bad_input;
 mod chaos;
 #[path = "daemon/corpus.rs"]
 mod corpus;
-#[path = "support/services/kafka.rs"]
-mod kafka;
 #[path = "daemon/jobs.rs"]
 mod jobs;
+#[path = "support/services/kafka.rs"]
+mod kafka;
 #[path = "daemon/nodes.rs"]
 mod nodes;
 #[path = "daemon/pipeline.rs"]

@@ -1,4 +1,11 @@
 //! What every log promises, run against each backend; then what only the embedded one promises.
+#![allow(
+    clippy::type_complexity,
+    clippy::expect_used,
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "tests"
+)]
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,12 @@
 //! Vectors in Qdrant, over its real protocol.
+#![allow(
+    clippy::type_complexity,
+    clippy::expect_used,
+    clippy::new_without_default,
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "tests"
+)]
 #![expect(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 #[path = "vector_index/suite.rs"]
@@ -29,7 +37,7 @@ use tidemill::stores::qdrant::QdrantIndex;
 use tidemill::stores::sqlite::SqliteStore;
 
 /// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An index over a collection of its own, with an empty store of documents beside it.
 pub struct Place {

@@ -1,5 +1,12 @@
 //! The Qdrant test server against Qdrant's own engine: `tests/fixtures/golden_qdrant.json` has what the engine answered,
 //! written by `deploy/testenv/qdrant_oracle.py`. With `TIDEMILL_TEST_QDRANT` a real server is compared instead.
+#![allow(
+    clippy::type_complexity,
+    clippy::expect_used,
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "tests"
+)]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/services/qdrant.rs"]

@@ -1,4 +1,11 @@
 //! What is built on Redis, against real servers: Debian's 7 and 8.2, or the one that `TIDEMILL_TEST_REDIS` names.
+#![allow(
+    clippy::type_complexity,
+    clippy::expect_used,
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "tests"
+)]
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests")]
 
 #[path = "redis/cache.rs"]

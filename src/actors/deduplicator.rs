@@ -40,15 +40,14 @@ impl Actor for Deduplicator {
 
     async fn handle(&mut self, batch: Vec<Embedded>, ctx: &Context<Embedded>) -> Result<(), Fault> {
         let config = self.config.load_full();
-        let copied = match self.vectors.shared() {
-            Some(shared) => ctx.protect(cluster::check(shared, &*self.lock, &config, &batch)).await?,
-            None => {
-                // what is on its way is copied before the index is asked: what reaches the index meanwhile is found in
-                // either
-                let pending = self.recall.pending.lock().clone();
-                let indexed = self.indexed(&batch, &config).await?;
-                decide(&batch, &config, pending, indexed)
-            }
+        let copied = if let Some(shared) = self.vectors.shared() {
+            ctx.protect(cluster::check(shared, &*self.lock, &config, &batch)).await?
+        } else {
+            // what is on its way is copied before the index is asked: what reaches the index meanwhile is found in
+            // either
+            let pending = self.recall.pending.lock().clone();
+            let indexed = self.indexed(&batch, &config).await?;
+            decide(&batch, &config, pending, indexed)
         };
         for (message, copied) in batch.into_iter().zip(copied) {
             let Embedded { delivery, document, sighting, encoded, mut timings } = message;

@@ -161,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn copy_waits_for_a_claimed_original_and_for_no_withdrawn_one() {
-        let (claims, waiting, bound) = (with_claimed_original().await, Waiting::default(), Duration::from_secs(60));
+        let (claims, waiting, bound) = (with_claimed_original().await, Waiting::default(), Duration::from_mins(1));
         assert_eq!(waiting.decide(&claims, "a", &at(1), bound), Decision::Wait);
         claims.forget(&"a".into(), &at(0));
         assert_eq!(waiting.decide(&claims, "a", &at(1), bound), Decision::Reconsider);
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn original_that_became_durable_is_looked_for_once_more() {
-        let (claims, waiting, bound) = (with_claimed_original().await, Waiting::default(), Duration::from_secs(60));
+        let (claims, waiting, bound) = (with_claimed_original().await, Waiting::default(), Duration::from_mins(1));
         assert_eq!(waiting.decide(&claims, "a", &at(1), bound), Decision::Wait);
         claims.settle(&"a".into(), &at(0), None);
         assert_eq!(waiting.decide(&claims, "a", &at(1), bound), Decision::Wait);

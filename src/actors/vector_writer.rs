@@ -30,29 +30,26 @@ impl Actor for VectorWriter {
     type Message = Verdict;
 
     async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
-        let changed = match self.vectors.shared() {
-            Some(shared) => {
-                let (settled, again) = settled(&batch);
-                let changed = !settled.is_empty();
-                if changed {
-                    ctx.protect(shared.settle(settled)).await.map_err(store_fault)?;
-                }
-                if !again.is_empty() {
-                    ctx.protect(shared.settle_again(again)).await.map_err(store_fault)?;
-                }
-                changed
+        let changed = if let Some(shared) = self.vectors.shared() {
+            let (settled, again) = settled(&batch);
+            let changed = !settled.is_empty();
+            if changed {
+                ctx.protect(shared.settle(settled)).await.map_err(store_fault)?;
             }
-            None => {
-                let (inserts, removals) = changes(&batch);
-                let changed = !inserts.is_empty() || !removals.is_empty();
-                if !inserts.is_empty() {
-                    ctx.protect(self.vectors.upsert(inserts)).await.map_err(store_fault)?;
-                }
-                if !removals.is_empty() {
-                    ctx.protect(self.vectors.remove(removals)).await.map_err(store_fault)?;
-                }
-                changed
+            if !again.is_empty() {
+                ctx.protect(shared.settle_again(again)).await.map_err(store_fault)?;
             }
+            changed
+        } else {
+            let (inserts, removals) = changes(&batch);
+            let changed = !inserts.is_empty() || !removals.is_empty();
+            if !inserts.is_empty() {
+                ctx.protect(self.vectors.upsert(inserts)).await.map_err(store_fault)?;
+            }
+            if !removals.is_empty() {
+                ctx.protect(self.vectors.remove(removals)).await.map_err(store_fault)?;
+            }
+            changed
         };
         if changed {
             ctx.protect(self.cache.searches_changed()).await;

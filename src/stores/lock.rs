@@ -106,7 +106,11 @@ impl Drop for Lease {
 
 impl std::fmt::Debug for Lease {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Lease").field("fence", &self.fence).field("still_held", &self.still_held()).finish()
+        formatter
+            .debug_struct("Lease")
+            .field("fence", &self.fence)
+            .field("still_held", &self.still_held())
+            .finish_non_exhaustive()
     }
 }
 

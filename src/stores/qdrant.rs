@@ -1,6 +1,6 @@
 //! Vectors in Qdrant, shared by all daemons of an installation.
 //!
-//! A stored vector is a point named by the UUIDv5 of its document's id. A claim (see [`super::shared_vectors`]) is a point
+//! A stored vector is a point named by the `UUIDv5` of its document's id. A claim (see [`super::shared_vectors`]) is a point
 //! of its own, so that an earlier revision's vector stays until the new verdict is durable. Every write waits until it is
 //! applied, so that the next search finds it. Similarities are computed by Qdrant from the full 32-bit values.
 //!
@@ -288,6 +288,7 @@ impl Shared {
 }
 
 /// The best that were asked for, ordered as every index orders them.
+#[expect(clippy::needless_pass_by_value, reason = "an answer that is read once")]
 fn ordered(points: Vec<ScoredPoint>, query: &VectorQuery) -> Vec<Neighbor> {
     let enough = |found: &Neighbor| query.filter.min_similarity.is_none_or(|least| found.similarity >= least);
     let mut neighbors: Vec<Neighbor> = points.iter().filter_map(points::neighbor).filter(enough).collect();

@@ -250,6 +250,7 @@ impl EmbeddedIndex {
     ///
     /// # Errors
     /// [`StoreError::Refused`] for a wrong dimension or values that are not finite.
+    #[expect(clippy::needless_pass_by_value, reason = "what is inserted belongs to the index")]
     pub fn insert(&self, entry: VectorEntry) -> Result<(), StoreError> {
         let values = self.normalised(&entry.vector).map_err(StoreError::Refused)?;
         let building = {

@@ -15,7 +15,7 @@ use tidemill::kafka::client::KafkaLog;
 use tidemill::kafka::log::{Log, LogConsumer, LogEvent};
 use tidemill::messages::record::{NewRecord, Position, Record};
 
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 /// Ids that no two tests share.
 pub fn unique(what: &str) -> String {
     format!("{what}-{}", uuid::Uuid::new_v4().simple())

@@ -312,6 +312,7 @@ pub fn precision_and_recall_on_generated_edits(make: Make) {
 }
 
 /// Every promise by its name, for those who keep the memory elsewhere.
+#[expect(clippy::type_complexity, reason = "names with functions")]
 pub const ALL: &[(&str, fn(Make))] = &[
     ("exact_copy_names_its_original", exact_copy_names_its_original),
     ("near_copy_names_its_original_and_the_rule", near_copy_names_its_original_and_the_rule),

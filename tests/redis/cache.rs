@@ -167,9 +167,9 @@ async fn cache_that_fails_is_a_miss_in_time_and_changes_meanwhile_are_made_up_fo
     one.put(CacheKind::Other, vec![entry("a", b"1")]).await;
     for away in ["kill", "pause"] {
         if away == "kill" {
-            server.kill()
+            server.kill();
         } else {
-            server.pause()
+            server.pause();
         }
         let started = Instant::now();
         assert_eq!(one.get(CacheKind::Other, &named(&["a"])).await, [None]);
@@ -178,9 +178,9 @@ async fn cache_that_fails_is_a_miss_in_time_and_changes_meanwhile_are_made_up_fo
         assert!(started.elapsed() < Duration::from_secs(1), "{away}: {:?}", started.elapsed());
         assert!(one.invalidate("*").await.is_err(), "{away}");
         if away == "kill" {
-            server.restart()
+            server.restart();
         } else {
-            server.resume()
+            server.resume();
         }
         eventually("an answer", || async { two.get(CacheKind::Other, &named(&["a"])).await[0].is_some() }).await;
         assert_eq!(one.get_search("q").await.0, None, "{away}: changed since, although nobody was told");

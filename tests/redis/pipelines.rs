@@ -226,7 +226,7 @@ impl Daemon {
         }
         let started = Instant::now();
         while *self.ledger.1.lock() < documents.len() {
-            assert!(started.elapsed() < Duration::from_secs(60), "{} of {}", self.ledger.1.lock(), documents.len());
+            assert!(started.elapsed() < Duration::from_mins(1), "{} of {}", self.ledger.1.lock(), documents.len());
             while let Ok(record) = self.returned.try_recv() {
                 self.fingerprinter.send(deliver(record.position.offset)).await.unwrap();
             }

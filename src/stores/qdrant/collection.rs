@@ -87,7 +87,7 @@ pub(super) async fn verify(
         Err(error) => return Err(opening(error)),
     };
     fits(config, embedding, &info)?;
-    if !info_model(&info).is_some_and(|model| model == *embedding.model) {
+    if info_model(&info).is_none_or(|model| model != *embedding.model) {
         // made by other hands, or by a server that keeps no metadata: the points tell
         no_other_model(connection, config, embedding).await?;
     }
@@ -171,7 +171,7 @@ impl Shared {
             }
             if !verify(&self.connection, &self.config, &self.embedding).await? {
                 let reason = format!("qdrant: collection {} is not there after it was created", self.config.collection);
-                return Err(CallError::Away(reason)).map_err(opening);
+                return Err(opening(CallError::Away(reason)));
             }
         }
         self.ensure_indexes().await.map_err(opening)

@@ -38,7 +38,7 @@ const SYNC_EVERY: Duration = Duration::from_millis(250);
 /// Shortest time between two such rounds.
 const SYNC_AT_MOST_EVERY: Duration = Duration::from_millis(20);
 /// How long what is durable counts as claimed lately.
-const LATELY: Duration = Duration::from_secs(60);
+const LATELY: Duration = Duration::from_mins(1);
 /// Most claims remembered as lately made.
 const MOST_LATE: usize = 200_000;
 /// Claims published again at once, after a loss.

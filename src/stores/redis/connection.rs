@@ -403,9 +403,11 @@ impl Drop for Suspicion<'_> {
 /// Whether the connection is of no use after this error.
 fn is_broken(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::Io | ErrorKind::Parse | ErrorKind::AuthenticationFailed => true,
         // after a failover the name may lead to another server
-        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => true,
+        ErrorKind::Io
+        | ErrorKind::Parse
+        | ErrorKind::AuthenticationFailed
+        | ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => true,
         _ => error.code() == Some("NOAUTH") || error.detail().is_some_and(|detail| detail.starts_with(PROTOCOL_ERROR)),
     }
 }

@@ -192,6 +192,7 @@ pub(super) fn code_product() -> CodeProduct {
 /// 32 codes at a time, in two sums so that one addition does not wait for the other.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
+#[expect(clippy::cast_ptr_alignment, reason = "loads and stores that take any alignment")]
 #[inline]
 fn dot_codes_avx2(one: &[i8], two: &[i8]) -> i32 {
     use std::arch::x86_64::{

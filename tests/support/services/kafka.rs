@@ -1,4 +1,4 @@
-//! Apache Kafka for tests: one KRaft node, controller and broker in one process, started from a copy of the directory that
+//! Apache Kafka for tests: one `KRaft` node, controller and broker in one process, started from a copy of the directory that
 //! `deploy/testenv/kafka.sh` formatted.
 #![allow(dead_code, reason = "each test file uses its own part")]
 

@@ -11,6 +11,7 @@ const FORM: u8 = 1;
 
 /// One change of the shared memory, in the order of the log.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum Operation {
     /// A document came by.
     Sight(Claim),
