@@ -96,7 +96,7 @@ async fn only_the_record_that_claimed_ends_its_claim() {
     index.claim(vec![claim("a", Some(&first), 1)]).await.unwrap();
     index.claim(vec![claim("a", Some(&second), 2)]).await.unwrap();
     index.settle(vec![settled("a", Some(&first), 1)]).await.unwrap();
-    index.withdraw(vec![("a".into(), at(1)), ("b".into(), at(2))]).await.unwrap();
+    index.withdraw(vec![("a".into(), at(1)), ("b".into(), at(3))]).await.unwrap();
     assert_eq!(index.claimant("a").await.unwrap().unwrap().origin, at(2));
     assert_eq!(checked(&index, &second, "b").await, ["a"]);
     assert!(checked(&index, &first, "b").await.is_empty(), "the revision on its way counts");

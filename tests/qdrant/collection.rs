@@ -151,8 +151,11 @@ async fn collection_of_another_kind_is_refused_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_of_another_encoder_without_a_name_on_the_collection_are_noticed() {
     let mut place = Place::with_server(QdrantTestServer::start());
+    fill(&*place.store, 3).await;
     let index = place.open().await;
-    index.upsert(suite::entries(1, 3)).await.unwrap();
+    index.check().await.unwrap();
+    assert_eq!(index.len(), 3);
+    drop(index);
     let name = place.config.collection.clone();
     place.server().shared.store.lock().collection(&name).unwrap().created.metadata.clear();
     drop(place.open().await);

@@ -68,7 +68,8 @@ impl Actor for Embedder {
                 tokio::time::sleep(Duration::from_millis(self.random.u64(1..15))).await;
             }
             // the same document has the same vector whenever it comes
-            let mut own = fastrand::Rng::with_seed(document.id.bytes().map(u64::from).fold(7, |sum, it| sum * 31 + it));
+            let seed = document.id.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+            let mut own = fastrand::Rng::with_seed(seed);
             let vector = near(&mut own, &self.groups[group_of(&document.id)], 0.99);
             let encoded = (sighting == Sighting::Fresh).then_some(Encoded { vector, tokens: 1, trunk: None });
             ctx.send(&self.deduplicator, Embedded { delivery, document, sighting, encoded, timings }).await?;

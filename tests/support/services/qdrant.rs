@@ -162,7 +162,9 @@ impl QdrantTestServer {
     /// Ends it as `kill -9` does: every connection is cut, nothing answers.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(5));
+            // a runtime may not wait for another one's end on its own threads
+            let end = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
+            end.join().unwrap();
         }
     }
 
