@@ -225,6 +225,8 @@ async fn a_static_member_that_restarts_in_time_moves_no_partitions() {
             again == right
         });
         moved.extend(stays.poll(Duration::from_millis(200)).unwrap_or_default());
+        // a rebalance that changes nothing for this member is told with an empty assignment
+        moved.retain(|event| !matches!(event, LogEvent::Assigned { partitions, .. } if partitions.is_empty()));
         assert!(moved.is_empty(), "{moved:?}");
     });
 }
