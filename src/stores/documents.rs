@@ -127,7 +127,7 @@ pub struct DeliveryRow {
     pub correlation_id: CorrelationId,
     /// What it did.
     pub outcome: DeliveryOutcome,
-    /// When its verdict was made.
+    /// When its verdict was made, kept to the microsecond.
     pub processed_at: DateTime<Utc>,
 }
 
