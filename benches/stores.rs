@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark")]
 
 #[path = "../tests/support/services/postgres.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod postgres;
 #[path = "../tests/support/services.rs"]
 mod services;

@@ -18,9 +18,9 @@ mod nodes;
 #[path = "daemon/pipeline.rs"]
 mod pipeline;
 #[path = "support/services/postgres.rs"]
-#[allow(dead_code, reason = "each test file uses its own part")]
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod postgres;
-#[allow(dead_code, reason = "each test file uses its own part")]
+#[expect(dead_code, reason = "each test file uses its own part")]
 #[path = "daemon/process.rs"]
 mod process;
 #[expect(dead_code, reason = "other suites need what this one does not")]

@@ -17,7 +17,6 @@ macro_rules! given {
 #[path = "kafka_real/client.rs"]
 mod client;
 #[path = "daemon/corpus.rs"]
-#[allow(dead_code, reason = "shared with the tests of the daemon")]
 mod corpus;
 #[path = "kafka_real/faults.rs"]
 mod faults;
@@ -26,7 +25,7 @@ mod groups;
 #[path = "support/services/kafka.rs"]
 mod kafka;
 #[path = "daemon/process.rs"]
-#[allow(dead_code, reason = "shared with the tests of the daemon")]
+#[expect(dead_code, reason = "shared with the tests of the daemon")]
 mod process;
 #[path = "kafka_real/security.rs"]
 mod security;
