@@ -1,11 +1,16 @@
 //! `[graph]`: learning the import graphs of source repositories.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problems;
+use crate::graph::dependencies::ReadOptions;
+use crate::graph::error::GraphError;
+use crate::graph::node2vec::Node2VecConfig;
+use crate::graph::repository::{Access, Limits, Places};
 
 /// A way to reach a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +20,8 @@ pub enum Scheme {
     Https,
     /// `ssh://USER@HOST/PATH`, with the keys of the daemon's SSH agent.
     Ssh,
+    /// `http://HOST/PATH`: unencrypted, for hosts within one's own network.
+    Http,
     /// `file:///PATH`, a repository on this machine.
     File,
 }
@@ -31,25 +38,34 @@ pub struct GraphConfig {
     /// A repository whose job has not been started for so long is skipped, seconds, 60 to 31536000. Default a day: what
     /// was asked for before a long outage is asked for again by who still wants it.
     pub job_ttl_seconds: u64,
-    /// Threads that read and learn, 0 to 512. 0 (default) takes every core.
-    pub threads: usize,
     /// Where repositories seen before are kept, so that only what changed is fetched and read again; a relative path
     /// counts from the data directory. It may be deleted while the daemon does not run.
     pub cache_dir: PathBuf,
+    /// Most MiB kept there, 1 to 1048576; the repositories used longest ago go first.
+    pub max_cache_mib: u64,
     /// Where repositories are unpacked while they are read; a relative path counts from the data directory. It belongs to
     /// the daemon alone: what a crash left in it is deleted at the start.
     pub temp_dir: PathBuf,
+    /// Qdrant collection of the files' vectors, beside the store's own, with `store.vectors.backend = "qdrant"`; 1 to 200
+    /// letters, digits, `-`, `_`.
+    pub qdrant_collection: String,
+    /// Whether walks follow an import only from who imports to what is imported. Off (default), both ways.
+    pub directed: bool,
+    /// Whether packages from outside of the repository are nodes too, so that files which use the same ones are near.
+    pub externals: bool,
+    /// Whether files of one Go or Java package that use each other's names are connected, though no import says so.
+    pub same_package: bool,
     /// What a repository may be.
     pub repository: RepositoryConfig,
-    /// How the graph is learned.
-    pub training: TrainingConfig,
+    /// How the graph is learned. Its threads also read the files.
+    pub training: Node2VecConfig,
 }
 
 /// What a repository may be. One that is over a limit fails and says which.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RepositoryConfig {
-    /// Ways that are allowed: `https` (default), `ssh`, `file`. With `file` whoever may submit a repository can have any
+    /// Ways that are allowed: `https` (default), `ssh`, `http`, `file`. With `file` whoever may submit a repository can have any
     /// repository read that the daemon can read.
     pub schemes: Vec<Scheme>,
     /// Whether hosts in private networks are allowed. Off (default), a URL can't be used to reach what only the daemon's
@@ -57,10 +73,12 @@ pub struct RepositoryConfig {
     pub private_addresses: bool,
     /// Most bytes that are fetched, in MiB (1 to 102400).
     pub max_fetch_mib: u64,
-    /// Most files in the tree (1 to 10000000).
+    /// Most entries of the tree: files, folders, links and submodules (1 to 10000000).
     pub max_tree_files: usize,
     /// Most source files that become nodes (1 to 1000000).
     pub max_source_files: usize,
+    /// Most source, in MiB (1 to 102400).
+    pub max_source_mib: u64,
     /// Source files that are larger are skipped, in KiB (1 to 102400).
     pub max_file_kib: u64,
     /// Deepest directory (1 to 1000).
@@ -69,44 +87,20 @@ pub struct RepositoryConfig {
     pub fetch_timeout_seconds: u64,
 }
 
-/// How the graph is learned: Node2Vec.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainingConfig {
-    /// Values of a file's vector (2 to 1024).
-    pub dimension: usize,
-    /// Nodes of a walk, its first included (2 to 1000).
-    pub walk_length: usize,
-    /// Nodes of a walk that count as near each other (2 to `walk_length`).
-    pub context_size: usize,
-    /// Walks from each node in each epoch (1 to 1000).
-    pub walks_per_node: usize,
-    /// Nodes whose walks are one batch (1 to 65536).
-    pub batch_size: usize,
-    /// Passes over all nodes (1 to 1000).
-    pub epochs: usize,
-    /// Return parameter: small, walks stay near where they began (0.001 to 1000).
-    pub p: f32,
-    /// In-out parameter: small, walks go far (0.001 to 1000).
-    pub q: f32,
-    /// Whether walks follow an import only from who imports to what is imported. Off (default), both ways.
-    pub directed: bool,
-    /// Whether packages from outside of the repository are nodes too, so that files which use the same ones are near.
-    pub externals: bool,
-    /// Start of the random numbers. With one thread the same seed gives the same vectors.
-    pub seed: u64,
-}
-
 impl Default for GraphConfig {
     fn default() -> Self {
         Self {
             pending: 10,
             job_ttl_seconds: 86_400,
-            threads: 0,
             cache_dir: "graph-cache".into(),
+            max_cache_mib: 2048,
             temp_dir: "graph-tmp".into(),
+            qdrant_collection: "graph_files".to_owned(),
+            directed: false,
+            externals: false,
+            same_package: true,
             repository: RepositoryConfig::default(),
-            training: TrainingConfig::default(),
+            training: Node2VecConfig::default(),
         }
     }
 }
@@ -119,27 +113,10 @@ impl Default for RepositoryConfig {
             max_fetch_mib: 1024,
             max_tree_files: 500_000,
             max_source_files: 100_000,
-            max_file_kib: 2048,
+            max_source_mib: 2048,
+            max_file_kib: 1024,
             max_depth: 64,
             fetch_timeout_seconds: 600,
-        }
-    }
-}
-
-impl Default for TrainingConfig {
-    fn default() -> Self {
-        Self {
-            dimension: 64,
-            walk_length: 20,
-            context_size: 10,
-            walks_per_node: 10,
-            batch_size: 128,
-            epochs: 10,
-            p: 1.0,
-            q: 1.0,
-            directed: false,
-            externals: false,
-            seed: 1,
         }
     }
 }
@@ -149,40 +126,90 @@ impl GraphConfig {
     pub fn validate(&self, problems: &mut Problems) {
         problems.range("pending", self.pending, 1, 10_000);
         problems.range("job_ttl_seconds", self.job_ttl_seconds, 60, 31_536_000);
-        problems.range("threads", self.threads, 0, 512);
+        problems.range("max_cache_mib", self.max_cache_mib, 1, 1_048_576);
         for (key, path) in [("cache_dir", &self.cache_dir), ("temp_dir", &self.temp_dir)] {
             problems.require(path.file_name().is_some(), key, path.display(), "the path of a directory");
         }
         let apart = !self.temp_dir.starts_with(&self.cache_dir) && !self.cache_dir.starts_with(&self.temp_dir);
         let path = self.temp_dir.display();
         problems.require(apart, "temp_dir", path, "a directory apart from graph.cache_dir, as it is emptied");
+        let name = &self.qdrant_collection;
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_name = (1..=200).contains(&name.len()) && name.bytes().all(letter);
+        problems.require(is_name, "qdrant_collection", name, "1 to 200 letters, digits, - and _");
         problems.section("repository", |problems| self.repository.validate(problems));
-        problems.section("training", |problems| self.training.validate(problems));
+        if let Err(GraphError::Parameter { name, value, allowed }) = self.training.validate() {
+            problems.section("training", |problems| problems.require(false, name, value, allowed));
+        }
+    }
+
+    /// With directories that don't depend on where the process runs.
+    #[must_use]
+    pub fn rooted(&self, data_dir: &Path) -> Self {
+        let (cache_dir, temp_dir) = (data_dir.join(&self.cache_dir), data_dir.join(&self.temp_dir));
+        Self { cache_dir, temp_dir, ..self.clone() }
+    }
+
+    /// Time a submitted repository has to be started in, milliseconds.
+    #[must_use]
+    pub fn job_ttl_ms(&self) -> i64 {
+        i64::try_from(self.job_ttl_seconds.saturating_mul(1000)).unwrap_or(i64::MAX)
+    }
+
+    /// Where reading may write.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Places {
+            temporary: self.temp_dir.clone(),
+            kept: Some(self.cache_dir.clone()),
+            max_kept_bytes: self.max_cache_mib << 20,
+        }
+    }
+
+    /// What goes into a graph.
+    #[must_use]
+    pub fn options(&self) -> ReadOptions {
+        ReadOptions { externals: self.externals, same_package: self.same_package, languages: Vec::new() }
     }
 }
 
 impl RepositoryConfig {
+    /// What a repository may cost.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_transfer_bytes: self.max_fetch_mib << 20,
+            max_entries: self.max_tree_files,
+            max_source_files: self.max_source_files,
+            max_source_bytes: self.max_source_mib << 20,
+            timeout: Duration::from_secs(self.fetch_timeout_seconds),
+            max_file_bytes: self.max_file_kib << 10,
+            max_depth: self.max_depth,
+        }
+    }
+
+    /// Which addresses are allowed.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        let allows = |scheme| self.schemes.contains(&scheme);
+        Access {
+            https: allows(Scheme::Https),
+            ssh: allows(Scheme::Ssh),
+            http: allows(Scheme::Http),
+            file: allows(Scheme::File),
+            private_addresses: self.private_addresses,
+        }
+    }
+
     fn validate(&self, problems: &mut Problems) {
-        problems.require(!self.schemes.is_empty(), "schemes", "[]", "one or more of \"https\", \"ssh\", \"file\"");
+        problems.require(!self.schemes.is_empty(), "schemes", "[]", "one or more of \"https\", \"ssh\", \"http\", \"file\"");
         problems.range("max_fetch_mib", self.max_fetch_mib, 1, 102_400);
         problems.range("max_tree_files", self.max_tree_files, 1, 10_000_000);
         problems.range("max_source_files", self.max_source_files, 1, 1_000_000);
+        problems.range("max_source_mib", self.max_source_mib, 1, 102_400);
         problems.range("max_file_kib", self.max_file_kib, 1, 102_400);
         problems.range("max_depth", self.max_depth, 1, 1000);
         problems.range("fetch_timeout_seconds", self.fetch_timeout_seconds, 1, 86_400);
-    }
-}
-
-impl TrainingConfig {
-    fn validate(&self, problems: &mut Problems) {
-        problems.range("dimension", self.dimension, 2, 1024);
-        problems.range("walk_length", self.walk_length, 2, 1000);
-        problems.range("context_size", self.context_size, 2, self.walk_length);
-        problems.range("walks_per_node", self.walks_per_node, 1, 1000);
-        problems.range("batch_size", self.batch_size, 1, 65_536);
-        problems.range("epochs", self.epochs, 1, 1000);
-        problems.range("p", self.p, 0.001, 1000.0);
-        problems.range("q", self.q, 0.001, 1000.0);
     }
 }
 
@@ -206,9 +233,9 @@ mod tests {
         let config = GraphConfig {
             temp_dir: "graph-cache/tmp".into(),
             repository: RepositoryConfig { schemes: Vec::new(), ..RepositoryConfig::default() },
-            training: TrainingConfig { context_size: 21, p: f32::NAN, ..TrainingConfig::default() },
+            training: Node2VecConfig { context_size: 21, ..Node2VecConfig::default() },
             ..GraphConfig::default()
         };
-        assert_eq!(keys(&config), ["temp_dir", "repository.schemes", "training.context_size", "training.p"]);
+        assert_eq!(keys(&config), ["temp_dir", "repository.schemes", "training.context_size"]);
     }
 }
