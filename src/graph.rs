@@ -5,9 +5,21 @@
 //! graph, [`export`] writes it for other programs.
 
 pub mod dependencies;
+pub mod evaluation;
 pub mod export;
 pub mod imports;
 pub mod languages;
 pub mod reading;
 pub mod repository;
 mod resolution;
+pub mod communities;
+pub mod csr;
+pub mod edge_list;
+pub mod error;
+pub mod learning;
+pub mod node2vec;
+pub mod picture;
+pub mod projection;
+mod reference;
+mod skipgram;
+pub mod walks;

@@ -7,6 +7,9 @@ use crate::graph::communities::communities;
 use crate::graph::picture::{Picture, by_community, by_folder};
 use crate::graph::projection::project;
 
+/// The same vectors give the same picture.
+const SEED: u64 = 1;
+
 /// What colours mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Colours {
@@ -29,12 +32,13 @@ pub(super) fn draw(space: &Space, colours: Colours) -> String {
     }
     let edges: Vec<(u32, u32)> =
         space.edges.iter().map(|&(from, to)| (place[from as usize], place[to as usize])).collect();
-    let all = project(&space.embeddings, &space.csr);
-    let positions: Vec<[f32; 2]> = shown.iter().map(|&node| all[node as usize]).collect();
+    let vectors: Vec<f32> =
+        shown.iter().filter_map(|&node| space.embeddings.row(node)).flatten().copied().collect();
+    let positions = project(&vectors, space.embeddings.dimension, SEED);
     let groups = match colours {
         Colours::Folder => by_folder(&paths),
         Colours::Community => {
-            let all = communities(&space.csr);
+            let all = communities(&space.csr, SEED).labels;
             let own: Vec<u32> = shown.iter().map(|&node| all[node as usize]).collect();
             let own_degrees: Vec<u32> = shown.iter().map(|&node| degrees[node as usize]).collect();
             by_community(&paths, &own, &own_degrees)
