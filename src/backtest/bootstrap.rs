@@ -104,7 +104,8 @@ fn central(mut values: Vec<f64>, confidence: f64) -> (f64, f64) {
     let at = |probability: f64| {
         let rank = probability * last as f64;
         let (below, above) = (values[rank as usize], values[(rank.ceil() as usize).min(last)]);
-        if below == above { below } else { below + (above - below) * rank.fract() }
+        // Two infinite values have no difference.
+        if above > below { below + (above - below) * rank.fract() } else { below }
     };
     let tail = (1.0 - confidence) / 2.0;
     (at(tail), at(1.0 - tail))

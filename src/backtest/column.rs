@@ -146,7 +146,7 @@ impl<'a> Column<'a> {
             }
         }
         if self.pending.is_some() {
-            self.try_pending(row, cash)?;
+            self.try_pending(row, cash);
         }
         let signals = self.signals_of(row);
         if !signals.any() {
@@ -198,16 +198,15 @@ impl<'a> Column<'a> {
         }
     }
 
-    fn try_pending(&mut self, row: usize, cash: &mut Cash) -> Result<(), BacktestError> {
+    fn try_pending(&mut self, row: usize, cash: &mut Cash) {
         let bar = self.range(row);
-        let Some(pending) = self.pending else { return Ok(()) };
+        let Some(pending) = self.pending else { return };
         if let Some(price) = pending.met(bar) {
             self.pending = None;
             self.trade(row, cash, pending.decision, (price, 0.0));
         } else if row >= pending.last_row {
             self.pending = None;
         }
-        Ok(())
     }
 
     fn trade(&mut self, row: usize, cash: &mut Cash, decision: Decision, (price, slippage): (f64, f64)) {

@@ -8,6 +8,7 @@ use super::request::{
 
 /// The signals of one bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "any of the sixteen combinations may come")]
 pub(crate) struct BarSignals {
     pub(crate) long_entry: bool,
     pub(crate) long_exit: bool,
@@ -211,7 +212,9 @@ impl Rules {
                 "size_type",
                 "a percentage cannot turn a position round: set upon_opposite_entry to close or ignore, or accumulate",
             )),
-            SizeType::Amount | SizeType::TargetAmount | SizeType::TargetValue | SizeType::TargetPercent => Ok(self.size),
+            SizeType::Amount | SizeType::TargetAmount | SizeType::TargetValue | SizeType::TargetPercent => {
+                Ok(self.size)
+            }
         }
     }
 }

@@ -70,21 +70,21 @@ impl Margin {
             SizeType::Percent => closes + opens * order.size.abs(),
             SizeType::TargetAmount | SizeType::TargetValue | SizeType::TargetPercent => return None,
         };
-        let size = self.fit(terms, wanted, most)?;
+        let size = fit(terms, wanted, most)?;
         let fees = size * price * terms.fees + terms.fixed_fees;
         cash.total = add(cash.total, -sign * size * price) - fees;
         holding.position = add(position, sign * size);
         cash.free = cash.total + (holding.position - holding.position.abs()) * price;
         Some(Filled { size, price, fees, side: if sign > 0.0 { Side::Buy } else { Side::Sell } })
     }
+}
 
-    fn fit(self, terms: &Terms, wanted: f64, most: f64) -> Option<f64> {
-        let mut size = wanted.min(most).min(terms.max_size);
-        if terms.granularity > 0.0 {
-            size = (size / terms.granularity * (1.0 + 1e-12)).floor() * terms.granularity;
-        }
-        let too_small = size <= 0.0 || less(size, terms.min_size);
-        let partial = wanted.is_finite() && less(size, wanted) && !terms.allow_partial;
-        (!too_small && !partial).then_some(size)
+fn fit(terms: &Terms, wanted: f64, most: f64) -> Option<f64> {
+    let mut size = wanted.min(most).min(terms.max_size);
+    if terms.granularity > 0.0 {
+        size = (size / terms.granularity * (1.0 + 1e-12)).floor() * terms.granularity;
     }
+    let too_small = size <= 0.0 || less(size, terms.min_size);
+    let partial = wanted.is_finite() && less(size, wanted) && !terms.allow_partial;
+    (!too_small && !partial).then_some(size)
 }

@@ -27,7 +27,8 @@ impl Orders {
     /// # Errors
     /// With column and row.
     pub fn check(&self, bars: usize) -> Result<(), BacktestError> {
-        for (field, column) in [("signals.orders.size", Some(&self.size)), ("signals.orders.price", self.price.as_ref())]
+        for (field, column) in
+            [("signals.orders.size", Some(&self.size)), ("signals.orders.price", self.price.as_ref())]
         {
             if let Some(column) = column
                 && column.len() != bars
@@ -40,7 +41,7 @@ impl Orders {
                 });
             }
         }
-        let wrong = |price: &f64| !price.is_nan() && !(*price > 0.0 && price.is_finite());
+        let wrong = |price: &f64| *price <= 0.0 || price.is_infinite();
         if let Some(prices) = &self.price
             && let Some(row) = prices.iter().position(wrong)
         {

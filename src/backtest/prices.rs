@@ -123,7 +123,12 @@ impl Prices {
             ("prices.high", self.high.as_ref()),
             ("prices.low", self.low.as_ref()),
         ] {
-            check_column(field, column, |price| price > 0.0, "prices must be finite and above 0, or null when missing")?;
+            check_column(
+                field,
+                column,
+                |price| price > 0.0,
+                "prices must be finite and above 0, or null when missing",
+            )?;
         }
         let allowed = "volumes must be finite and not negative, or null when missing";
         check_column("prices.volume", self.volume.as_ref(), |volume| volume >= 0.0, allowed)?;
@@ -209,7 +214,8 @@ impl Prices {
             if step < expected - slack || run.1 >= MIXED_RUN {
                 let first = row + 2 - run.1.max(1);
                 let shown = Span::from_milliseconds(step).map(|span| span.to_string()).unwrap_or_default();
-                let reason = format!("{} lies {shown} after the bar before, the frequency is {frequency}", show(times[first]));
+                let reason =
+                    format!("{} lies {shown} after the bar before, the frequency is {frequency}", show(times[first]));
                 return Err(BacktestError::Time { field: "prices.ts".to_owned(), row: first, reason });
             }
         }
@@ -268,6 +274,7 @@ impl Prices {
     }
 
     /// The bars of `rows` alone.
+    #[must_use]
     pub fn slice(&self, rows: std::ops::Range<usize>) -> Self {
         let part = |column: &Option<Vec<f64>>| column.as_ref().map(|column| column[rows.clone()].to_vec());
         Self {
@@ -288,7 +295,7 @@ fn check_column(
     allowed: &'static str,
 ) -> Result<(), BacktestError> {
     let Some(column) = column else { return Ok(()) };
-    let wrong = |value: &f64| !value.is_nan() && !(good(*value) && value.is_finite());
+    let wrong = |value: &f64| !value.is_nan() && (value.is_infinite() || !good(*value));
     match column.iter().position(wrong) {
         Some(row) => Err(BacktestError::Value { field: field.to_owned(), row, value: column[row], allowed }),
         None => Ok(()),

@@ -22,11 +22,7 @@ use super::span::Span;
 ///
 /// # Errors
 /// When a field is out of range, fields contradict each other, or signals and prices differ in length.
-pub fn run(
-    request: &BacktestRequest,
-    prices: &Prices,
-    signals: &Signals,
-) -> Result<BacktestResult, BacktestError> {
+pub fn run(request: &BacktestRequest, prices: &Prices, signals: &Signals) -> Result<BacktestResult, BacktestError> {
     let started = Instant::now();
     let settings = return_settings(request, prices)?;
     let simulation = simulation::from_signals(request, prices, signals)?;
@@ -95,12 +91,7 @@ pub fn return_settings(request: &BacktestRequest, prices: &Prices) -> Result<Ret
             return Err(BacktestError::parameter("trials.sharpe_variance", variance, "finite and not negative"));
         }
     }
-    Ok(ReturnSettings {
-        bars_per_year,
-        risk_free: request.risk_free,
-        required_return: request.required_return,
-        trials,
-    })
+    Ok(ReturnSettings { bars_per_year, risk_free: request.risk_free, required_return: request.required_return, trials })
 }
 
 /// The time between two bars: as asked for, else the stored interval, else what the times say, else a day.

@@ -64,6 +64,7 @@ impl Signals {
     }
 
     /// The same signals one bar later; the last bar's are lost.
+    #[must_use]
     pub fn delayed(&self) -> Self {
         let later = |column: &[bool]| {
             let mut shifted = Vec::with_capacity(column.len());

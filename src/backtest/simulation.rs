@@ -84,11 +84,11 @@ pub(crate) fn from_orders(
     let fills = orders.price.as_deref().unwrap_or(prices.close());
     let mut column = Column::without_signals(&plan, prices, fills);
     let mut valuation = Valuation::new(prices.len());
-    for row in 0..prices.len() {
+    for (row, (size, price)) in orders.size.iter().zip(fills).enumerate() {
         if column.begin(row) {
             let value_price = column.value_price(row);
             let value = cash.total + column.holding.position * value_price;
-            let order = order_of(request, &plan, (orders.size[row], fills[row]), (value, value_price));
+            let order = order_of(request, &plan, (*size, *price), (value, value_price));
             column.place(row, &mut cash, &order);
         }
         let worth = column.worth();
@@ -129,5 +129,13 @@ pub(crate) fn order_of(
         Direction::Short => (-size, Allowed::ShortOnly),
         Direction::Both => (size, Allowed::Both),
     };
-    OrderRequest { size, size_type: request.size_type, price, allowed, value, value_price, slippage: plan.terms.slippage }
+    OrderRequest {
+        size,
+        size_type: request.size_type,
+        price,
+        allowed,
+        value,
+        value_price,
+        slippage: plan.terms.slippage,
+    }
 }

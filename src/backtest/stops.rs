@@ -104,11 +104,8 @@ impl StopRules {
     pub(crate) fn check(&self, state: &mut StopState, position: f64, bar: BarRange) -> Option<f64> {
         let met = self.loss_met(state, position, bar).or_else(|| self.profit_met(state, position, bar));
         if met.is_none() && self.loss_trails {
-            state.loss_reference = if position > 0.0 {
-                state.loss_reference.max(bar.high)
-            } else {
-                state.loss_reference.min(bar.low)
-            };
+            state.loss_reference =
+                if position > 0.0 { state.loss_reference.max(bar.high) } else { state.loss_reference.min(bar.low) };
         }
         met
     }
@@ -133,8 +130,7 @@ impl StopRules {
             };
         };
         if let Some(best) = state.profit_best {
-            let met =
-                if long { bar.falls_to(best * (1.0 - trail)) } else { bar.rises_to(best * (1.0 + trail)) };
+            let met = if long { bar.falls_to(best * (1.0 - trail)) } else { bar.rises_to(best * (1.0 + trail)) };
             state.profit_best = Some(if long { best.max(bar.high) } else { best.min(bar.low) });
             return met;
         }

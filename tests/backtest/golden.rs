@@ -49,10 +49,7 @@ fn signals(golden: &Value, more_exits: &[usize]) -> SignalSource {
 fn request(golden: &Value, name: &str) -> BacktestRequest {
     let with_conflict = |mode| BacktestRequest {
         upon_long_conflict: mode,
-        ..BacktestRequest::new(SignalSource::Columns(Signals::new(
-            marks(20, &[1, 3, 8, 14]),
-            marks(20, &[3, 5, 12]),
-        )))
+        ..BacktestRequest::new(SignalSource::Columns(Signals::new(marks(20, &[1, 3, 8, 14]), marks(20, &[3, 5, 12]))))
     };
     let plain = BacktestRequest::new(signals(golden, &[]));
     let base = match name {
@@ -186,11 +183,8 @@ fn every_portfolio_is_vectorbts() {
     let cases = golden["cases"].as_object().unwrap();
     assert_eq!(cases.len(), 14);
     for (name, case) in cases {
-        let price = if name == "holding_nan_first" {
-            vec![f64::NAN, 102.0, 101.0, 110.0]
-        } else {
-            numbers(&golden["price"])
-        };
+        let price =
+            if name == "holding_nan_first" { vec![f64::NAN, 102.0, 101.0, 110.0] } else { numbers(&golden["price"]) };
         let prices = Prices::from_close(price).unwrap();
         let result = evaluate(&request(&golden, name), &prices, None).unwrap();
         compare_orders(name, &result, case);

@@ -83,7 +83,9 @@ impl<'a> Indicators<'a> {
             Key::Highest(window) => {
                 RollingMaximum::new(window).over(self.prices.high().unwrap_or(closes).iter().copied())
             }
-            Key::Lowest(window) => RollingMinimum::new(window).over(self.prices.low().unwrap_or(closes).iter().copied()),
+            Key::Lowest(window) => {
+                RollingMinimum::new(window).over(self.prices.low().unwrap_or(closes).iter().copied())
+            }
             Key::Obv => {
                 let volumes = self.prices.volume().ok_or_else(|| BacktestError::Empty {
                     field: "prices.volume".to_owned(),

@@ -147,8 +147,7 @@ impl Indicator for ExponentialMean {
             self.old_weight *= 1.0 - self.alpha;
             if !value.is_nan() {
                 self.known += 1;
-                self.mean =
-                    (self.old_weight * self.mean + self.alpha * value) / (self.old_weight + self.alpha);
+                self.mean = (self.old_weight * self.mean + self.alpha * value) / (self.old_weight + self.alpha);
                 self.old_weight = 1.0;
             }
         }

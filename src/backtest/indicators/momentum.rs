@@ -27,8 +27,7 @@ impl Indicator for Rsi {
         let change = close - self.before;
         self.before = close;
         // A change that is not known is neither: max and min would make it 0.
-        let (rise, fall) =
-            if change.is_nan() { (f64::NAN, f64::NAN) } else { (change.max(0.0), (-change).max(0.0)) };
+        let (rise, fall) = if change.is_nan() { (f64::NAN, f64::NAN) } else { (change.max(0.0), (-change).max(0.0)) };
         let strength = self.rises.push(rise) / self.falls.push(fall);
         100.0 - 100.0 / (1.0 + strength)
     }
@@ -54,11 +53,7 @@ pub struct MacdPoint {
 impl Macd {
     /// Windows of the fast, slow and signal means; kinds of the former two and of the last.
     pub fn new((fast, slow, signal): (usize, usize, usize), kind: MeanKind, signal_kind: MeanKind) -> Self {
-        Self {
-            fast: Mean::new(kind, fast),
-            slow: Mean::new(kind, slow),
-            signal: Mean::new(signal_kind, signal),
-        }
+        Self { fast: Mean::new(kind, fast), slow: Mean::new(kind, slow), signal: Mean::new(signal_kind, signal) }
     }
 }
 

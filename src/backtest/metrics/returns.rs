@@ -162,8 +162,7 @@ impl ReturnStatistics {
         let moments = Moments::of(returns, mean);
         // Equal returns have no variation, whatever the rounding of their sum says.
         let variance = if sums.smallest < sums.largest { moments.second / sums.count } else { 0.0 };
-        let deviation =
-            if sums.count < 1.0 { f64::NAN } else { (variance * sums.count / (sums.count - 1.0)).sqrt() };
+        let deviation = if sums.count < 1.0 { f64::NAN } else { (variance * sums.count / (sums.count - 1.0)).sqrt() };
         let enough = returns.len() > 1;
         let excess = mean - settings.risk_free;
         let downside_risk = (sums.shortfall / sums.count).sqrt() * year.sqrt();
@@ -172,7 +171,7 @@ impl ReturnStatistics {
         let sharpe_per_bar = if enough { over(excess, deviation, f64::INFINITY) } else { f64::NAN };
         let skewness = moments.third / sums.count / variance.powf(1.5);
         let kurtosis = moments.fourth / sums.count / (variance * variance);
-        let beside = benchmark.map(|benchmark| Beside::of(returns, benchmark, settings)).unwrap_or(Beside::NONE);
+        let beside = benchmark.map_or(Beside::NONE, |benchmark| Beside::of(returns, benchmark, settings));
         Self {
             total: sums.product - 1.0,
             annualized_return,
@@ -216,8 +215,9 @@ impl Beside {
     const NONE: Self = Self { information_ratio: f64::NAN, alpha: f64::NAN, beta: f64::NAN };
 
     fn of(returns: &[f64], benchmark: &[f64], settings: &ReturnSettings) -> Self {
-        let pairs =
-            || returns.iter().zip(benchmark).filter(|(one, other)| !one.is_nan() && !other.is_nan()).map(|(a, b)| (*a, *b));
+        let pairs = || {
+            returns.iter().zip(benchmark).filter(|(one, other)| !one.is_nan() && !other.is_nan()).map(|(a, b)| (*a, *b))
+        };
         let (mut count, mut sum, mut benchmark_sum) = (0.0, 0.0, 0.0);
         for (one, other) in pairs() {
             count += 1.0;
