@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::imports::{self, Parsed};
-use super::languages::Language;
+use super::languages::{Language, extension};
 use super::reading::{Observer, Progress, Stage};
 use super::repository::{Checkout, Limits, RepositoryError, Skipped, TreeFile};
 use super::resolution::{Project, Resolvers, Surroundings, Target};
@@ -258,7 +258,7 @@ fn damaged(error: &git2::Error) -> RepositoryError {
 fn is_manifest(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     matches!(name, "package.json" | "Cargo.toml" | "go.mod" | "jsconfig.json")
-        || (path.contains("tsconfig") && name.ends_with(".json"))
+        || (path.contains("tsconfig") && extension(name) == Some("json"))
 }
 
 fn draw(
@@ -325,8 +325,7 @@ impl Drawing {
     }
 
     fn finish(self, files: Vec<FileNode>, with_externals: bool) -> DependencyGraph {
-        let mut edges: Vec<Edge> =
-            self.edges.into_iter().map(|((from, to), count)| Edge { from, to, count }).collect();
+        let mut edges: Vec<Edge> = self.edges.into_iter().map(|((from, to), count)| Edge { from, to, count }).collect();
         let mut externals = Vec::new();
         if with_externals {
             let first = u32::try_from(files.len()).unwrap_or(u32::MAX);

@@ -1,10 +1,10 @@
-//! Writes dependency graphs for other programs: GraphML, and edge lists in lines.
+//! Writes dependency graphs for other programs: `GraphML`, and edge lists in lines.
 
 use std::io::{self, Write};
 
 use super::dependencies::DependencyGraph;
 
-/// Writes GraphML (<http://graphml.graphdrawing.org/specification.html>), as Gephi, yEd and networkx read it. Nodes
+/// Writes `GraphML` (<http://graphml.graphdrawing.org/specification.html>), as Gephi, yEd and networkx read it. Nodes
 /// have `path`, `kind` (`file` or `external`) and `language`, edges have `weight`.
 ///
 /// # Errors
@@ -12,19 +12,35 @@ use super::dependencies::DependencyGraph;
 pub fn graphml(graph: &DependencyGraph, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     writeln!(out, r#"<graphml xmlns="http://graphml.graphdrawing.org/xmlns">"#)?;
-    for (id, of, kind) in [("path", "node", "string"), ("kind", "node", "string"), ("language", "node", "string"), ("weight", "edge", "int")] {
+    for (id, of, kind) in [
+        ("path", "node", "string"),
+        ("kind", "node", "string"),
+        ("language", "node", "string"),
+        ("weight", "edge", "int"),
+    ] {
         writeln!(out, r#"  <key id="{id}" for="{of}" attr.name="{id}" attr.type="{kind}"/>"#)?;
     }
     writeln!(out, r#"  <graph edgedefault="directed">"#)?;
     for (number, file) in graph.files.iter().enumerate() {
         let (path, language) = (escape(&file.path), file.language.name());
-        writeln!(out, r#"    <node id="n{number}"><data key="path">{path}</data><data key="kind">file</data><data key="language">{language}</data></node>"#)?;
+        writeln!(
+            out,
+            r#"    <node id="n{number}"><data key="path">{path}</data><data key="kind">file</data><data key="language">{language}</data></node>"#
+        )?;
     }
     for (number, name) in (graph.files.len()..).zip(&graph.externals) {
-        writeln!(out, r#"    <node id="n{number}"><data key="path">{}</data><data key="kind">external</data></node>"#, escape(name))?;
+        writeln!(
+            out,
+            r#"    <node id="n{number}"><data key="path">{}</data><data key="kind">external</data></node>"#,
+            escape(name)
+        )?;
     }
     for edge in &graph.edges {
-        writeln!(out, r#"    <edge source="n{}" target="n{}"><data key="weight">{}</data></edge>"#, edge.from, edge.to, edge.count)?;
+        writeln!(
+            out,
+            r#"    <edge source="n{}" target="n{}"><data key="weight">{}</data></edge>"#,
+            edge.from, edge.to, edge.count
+        )?;
     }
     writeln!(out, "  </graph>\n</graphml>")
 }

@@ -24,12 +24,7 @@ impl Language {
     /// The language of a file by its name; `None` if it is not source code of any of them.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let (stem, extension) = name.rsplit_once('.')?;
-        if stem.is_empty() {
-            return None;
-        }
-        Some(match extension {
+        Some(match extension(path)? {
             "py" | "pyi" => Self::Python,
             "js" | "jsx" | "mjs" | "cjs" => Self::JavaScript,
             "ts" | "tsx" | "mts" | "cts" => Self::TypeScript,
@@ -58,13 +53,19 @@ impl Language {
         match self {
             Self::Python => tree_sitter_python::LANGUAGE.into(),
             Self::JavaScript => tree_sitter_javascript::LANGUAGE.into(),
-            Self::TypeScript if path.ends_with(".tsx") => tree_sitter_typescript::LANGUAGE_TSX.into(),
+            Self::TypeScript if extension(path) == Some("tsx") => tree_sitter_typescript::LANGUAGE_TSX.into(),
             Self::TypeScript => tree_sitter_typescript::LANGUAGE_TYPESCRIPT.into(),
             Self::Rust => tree_sitter_rust::LANGUAGE.into(),
             Self::Go => tree_sitter_go::LANGUAGE.into(),
             Self::Java => tree_sitter_java::LANGUAGE.into(),
         }
     }
+}
+
+/// What stands after the last dot of a file's name; case matters, as it does to compilers.
+pub(super) fn extension(path: &str) -> Option<&str> {
+    let (stem, extension) = path.rsplit('/').next()?.rsplit_once('.')?;
+    (!stem.is_empty()).then_some(extension)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use git2::Oid;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::imports::{Parsed, VERSION};
-use crate::graph::languages::Language;
+use crate::graph::languages::{Language, extension};
 use crate::graph::repository::{Checkout, TreeFile};
 
 /// Longest file that is unpacked, in bytes, whatever was written.
@@ -29,7 +29,7 @@ struct Key {
 impl Key {
     fn of(file: &TreeFile) -> Option<Self> {
         let language = Language::of(&file.path)?;
-        Some(Self { blob: file.blob, language, tsx: file.path.ends_with(".tsx") })
+        Some(Self { blob: file.blob, language, tsx: extension(&file.path) == Some("tsx") })
     }
 }
 

@@ -40,7 +40,11 @@ pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
         _ => true,
     });
     parsed.declares = distinct(declared(root, source));
-    parsed.uses = uses.iter().filter(|name| parsed.declares.binary_search_by(|own| own.as_str().cmp(name)).is_err()).map(|name| (*name).to_owned()).collect();
+    parsed.uses = uses
+        .iter()
+        .filter(|name| parsed.declares.binary_search_by(|own| own.as_str().cmp(name)).is_err())
+        .map(|name| (*name).to_owned())
+        .collect();
     for spec in specs {
         if let Some(path) = spec.child_by_field_name("path").and_then(|path| literal(path, source)) {
             let alias = spec.child_by_field_name("name").map(|name| text(name, source));
@@ -73,7 +77,10 @@ fn declared(root: Node<'_>, source: &[u8]) -> Vec<String> {
     walk(root, |node| match node.kind() {
         "source_file" | "const_declaration" | "type_declaration" | "var_declaration" | "var_spec_list" => true,
         "function_declaration" | "type_spec" | "type_alias" | "const_spec" | "var_spec" => {
-            let named = node.children_by_field_name("name", &mut node.walk()).map(|name| text(name, source).to_owned()).collect::<Vec<_>>();
+            let named = node
+                .children_by_field_name("name", &mut node.walk())
+                .map(|name| text(name, source).to_owned())
+                .collect::<Vec<_>>();
             names.extend(named.into_iter().filter(|name| name != "_" && !name.is_empty() && name != ","));
             false
         }

@@ -24,7 +24,10 @@ pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
             }
             false
         }
-        "class_declaration" | "interface_declaration" | "enum_declaration" | "record_declaration"
+        "class_declaration"
+        | "interface_declaration"
+        | "enum_declaration"
+        | "record_declaration"
         | "annotation_type_declaration" => {
             let top = node.parent().is_some_and(|parent| parent.kind() == "program");
             if let Some(name) = node.child_by_field_name("name").filter(|_| top) {
@@ -49,5 +52,6 @@ pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
 /// Segments of the name in a declaration.
 fn name_of(node: Node<'_>, source: &[u8]) -> Vec<String> {
     let name = node.children(&mut node.walk()).find(|child| matches!(child.kind(), "scoped_identifier" | "identifier"));
-    name.map(|name| text(name, source).split('.').map(|segment| segment.trim().to_owned()).collect()).unwrap_or_default()
+    name.map(|name| text(name, source).split('.').map(|segment| segment.trim().to_owned()).collect())
+        .unwrap_or_default()
 }

@@ -101,7 +101,8 @@ impl Reader<'_> {
     fn code_path(&mut self, written: &str, line: u32, scope: &Scope) -> bool {
         let plain = written.split('<').next().unwrap_or_default().trim_end_matches(':');
         let path = segments(plain);
-        let first_is_module = path.first().is_some_and(|first| first.starts_with(|c: char| c.is_lowercase() || c == '_'));
+        let first_is_module =
+            path.first().is_some_and(|first| first.starts_with(|c: char| c.is_lowercase() || c == '_'));
         if path.len() > 1 && first_is_module && self.seen.insert((Rc::clone(scope), plain.to_owned())) {
             self.parsed.push(line, Imported::RustPath { scope: (**scope).clone(), path, certain: false });
         }
@@ -123,12 +124,23 @@ impl Reader<'_> {
             parent = parent.and_then(|parent| parent.parent());
         }
         // among items, or in what remains of a macro's own syntax
-        let among_items = parent.is_some_and(|parent| matches!(parent.kind(), "source_file" | "declaration_list" | "ERROR"));
+        let among_items =
+            parent.is_some_and(|parent| matches!(parent.kind(), "source_file" | "declaration_list" | "ERROR"));
         let text = text(tokens, source);
-        if among_items && text.starts_with('{') && text.contains("mod ") | text.contains("use ") && piece.depth < MAX_MACRO_DEPTH {
+        if among_items
+            && text.starts_with('{')
+            && text.contains("mod ") | text.contains("use ")
+            && piece.depth < MAX_MACRO_DEPTH
+        {
             let (start, end) = (piece.start + tokens.start_byte() + 1, piece.start + tokens.end_byte() - 1);
             let first_line = piece.first_line + line(tokens) - 1;
-            self.pieces.push(Piece { start, end: end.max(start), first_line, scope: Rc::clone(scope), depth: piece.depth + 1 });
+            self.pieces.push(Piece {
+                start,
+                end: end.max(start),
+                first_line,
+                scope: Rc::clone(scope),
+                depth: piece.depth + 1,
+            });
         }
     }
 }
@@ -184,9 +196,13 @@ fn used(declaration: Node<'_>, source: &[u8]) -> Vec<Vec<String>> {
 /// `x` of `#[path = "x"]` before an item.
 fn path_attribute(item: Node<'_>, source: &[u8]) -> Option<String> {
     let mut before = item.prev_named_sibling();
-    while let Some(node) = before.filter(|node| matches!(node.kind(), "attribute_item" | "line_comment" | "block_comment")) {
+    while let Some(node) =
+        before.filter(|node| matches!(node.kind(), "attribute_item" | "line_comment" | "block_comment"))
+    {
         let attribute = text(node, source).strip_prefix("#[").and_then(|rest| rest.trim_start().strip_prefix("path"));
-        let value = attribute.and_then(|rest| rest.trim_start().strip_prefix('=')).map(|rest| rest.trim().trim_end_matches(']').trim());
+        let value = attribute
+            .and_then(|rest| rest.trim_start().strip_prefix('='))
+            .map(|rest| rest.trim().trim_end_matches(']').trim());
         if let Some(path) = value.and_then(|value| value.strip_prefix('"')?.strip_suffix('"')) {
             return Some(path.to_owned());
         }

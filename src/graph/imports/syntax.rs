@@ -49,12 +49,15 @@ pub(super) fn text<'a>(node: Node<'_>, source: &'a [u8]) -> &'a str {
 
 /// Value of a string literal without escapes or interpolation; `None` for any other node.
 pub(super) fn literal<'a>(node: Node<'_>, source: &'a [u8]) -> Option<&'a str> {
-    if !matches!(node.kind(), "string" | "template_string" | "string_literal" | "interpreted_string_literal" | "raw_string_literal") {
+    if !matches!(
+        node.kind(),
+        "string" | "template_string" | "string_literal" | "interpreted_string_literal" | "raw_string_literal"
+    ) {
         return None;
     }
-    let plain = (0..node.named_child_count()).filter_map(|at| node.named_child(u32::try_from(at).ok()?)).all(|child| {
-        !matches!(child.kind(), "escape_sequence" | "interpolation" | "template_substitution")
-    });
+    let plain = (0..node.named_child_count())
+        .filter_map(|at| node.named_child(u32::try_from(at).ok()?))
+        .all(|child| !matches!(child.kind(), "escape_sequence" | "interpolation" | "template_substitution"));
     let text = text(node, source).trim_start_matches(['r', 'u', 'b', 'R', 'U', 'B', '#']).trim_end_matches('#');
     let quote = text.chars().next().filter(|quote| matches!(quote, '"' | '\'' | '`'))?;
     plain.then(|| text.trim_matches(quote))

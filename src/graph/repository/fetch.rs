@@ -88,7 +88,10 @@ fn root(repository: &Repository, commit: Oid) -> Result<Oid, RepositoryError> {
 /// Sets what libgit2 keeps for the whole process; once.
 fn prepare() -> Result<(), RepositoryError> {
     static PREPARED: OnceLock<Result<(), String>> = OnceLock::new();
-    PREPARED.get_or_init(|| settings().map_err(|error| error.message().to_owned())).clone().map_err(RepositoryError::Damaged)
+    PREPARED
+        .get_or_init(|| settings().map_err(|error| error.message().to_owned()))
+        .clone()
+        .map_err(RepositoryError::Damaged)
 }
 
 fn settings() -> Result<(), git2::Error> {

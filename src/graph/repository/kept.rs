@@ -51,7 +51,11 @@ impl Objects {
     /// Throws away what is there, for a fresh clone.
     pub(super) fn clear(&self) -> Result<(), RepositoryError> {
         let database = self.database();
-        if database.exists() { fs::remove_dir_all(&database).map_err(RepositoryError::folder(&database)) } else { Ok(()) }
+        if database.exists() {
+            fs::remove_dir_all(&database).map_err(RepositoryError::folder(&database))
+        } else {
+            Ok(())
+        }
     }
 
     fn give_back(&self, home: &Path) -> std::io::Result<()> {
@@ -81,8 +85,8 @@ impl Drop for Objects {
 /// Where something of a repository is kept.
 pub(super) fn home(places: &Places, url: &str, kind: &str) -> Option<PathBuf> {
     let digest = Sha256::digest(url.as_bytes());
-    let name: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(places.kept.as_ref()?.join(format!("{name}.{kind}")))
+    let number = digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    Some(places.kept.as_ref()?.join(format!("{number:032x}.{kind}")))
 }
 
 /// Removes what was used longest ago until the rest is within the bound.

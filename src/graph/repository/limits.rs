@@ -34,7 +34,7 @@ impl Default for Limits {
             max_entries: 500_000,
             max_source_files: 100_000,
             max_source_bytes: 2 << 30,
-            timeout: Duration::from_secs(600),
+            timeout: Duration::from_mins(10),
             max_file_bytes: 1 << 20,
             max_depth: 64,
         }

@@ -165,7 +165,9 @@ fn run(source: &Source, database: &Path, watch: &Arc<Watch>) -> Result<Tip, Repo
         options.remote_callbacks(callbacks(watch)).depth(1).download_tags(AutotagOption::None).update_fetchhead(false);
         let refspec = format!("+{}:{FETCHED}", wanted.reference);
         connection.remote().fetch(&[refspec], Some(&mut options), None).map_err(|error| match error.class() {
-            git2::ErrorClass::Net | git2::ErrorClass::Http | git2::ErrorClass::Ssh | git2::ErrorClass::Callback => unreachable(error),
+            git2::ErrorClass::Net | git2::ErrorClass::Http | git2::ErrorClass::Ssh | git2::ErrorClass::Callback => {
+                unreachable(error)
+            }
             _ => damaged(error),
         })?;
     }

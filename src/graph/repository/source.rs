@@ -84,10 +84,7 @@ pub(super) enum Location {
     /// By our own HTTP transport.
     Http,
     /// By libssh2.
-    Ssh {
-        host: String,
-        port: u16,
-    },
+    Ssh { host: String, port: u16 },
     /// Objects are read in place.
     Folder(PathBuf),
 }
@@ -204,7 +201,9 @@ fn check_characters(text: &str) -> Result<(), SourceError> {
     if text.starts_with('-') {
         return Err(SourceError::LooksLikeOption);
     }
-    let bad = |character: &char| character.is_control() || character.is_whitespace() || matches!(character, '\\' | '"' | '<' | '>' | '^' | '`');
+    let bad = |character: &char| {
+        character.is_control() || character.is_whitespace() || matches!(character, '\\' | '"' | '<' | '>' | '^' | '`')
+    };
     text.chars().find(bad).map_or(Ok(()), |character| Err(SourceError::BadCharacter(character)))
 }
 
@@ -222,7 +221,9 @@ fn from_scp(text: &str) -> String {
 fn check_path(path: &str) -> Result<(), SourceError> {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let decoded = percent_decoded(path).ok_or(SourceError::Path)?;
-    if decoded.chars().any(|character| character.is_control() || character == '\\') || decoded.trim_matches('/').is_empty() {
+    if decoded.chars().any(|character| character.is_control() || character == '\\')
+        || decoded.trim_matches('/').is_empty()
+    {
         return Err(SourceError::Path);
     }
     for part in decoded.split('/') {
@@ -267,20 +268,34 @@ fn host(url: &Url, access: Access) -> Result<String, SourceError> {
 pub(super) fn check_host(host: &str, access: Access) -> Result<(), SourceError> {
     let bare = host.trim_matches(['[', ']']);
     if let Ok(address) = bare.parse::<IpAddr>() {
-        return if access.private_addresses || is_public(address) { Ok(()) } else { Err(SourceError::PrivateHost(host.to_owned())) };
+        return if access.private_addresses || is_public(address) {
+            Ok(())
+        } else {
+            Err(SourceError::PrivateHost(host.to_owned()))
+        };
     }
     let name = bare.trim_end_matches('.').to_ascii_lowercase();
     let proper = |label: &str| {
-        !label.is_empty() && label.len() < 64 && !label.starts_with('-') && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        !label.is_empty()
+            && label.len() < 64
+            && !label.starts_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     if name.len() > 253 || !name.split('.').all(proper) {
         return Err(SourceError::Host);
     }
-    let private = !name.contains('.') || PRIVATE_NAMES.iter().any(|end| name == *end || name.ends_with(&format!(".{end}")));
+    let private =
+        !name.contains('.') || PRIVATE_NAMES.iter().any(|end| name == *end || name.ends_with(&format!(".{end}")));
     if private && !access.private_addresses { Err(SourceError::PrivateHost(host.to_owned())) } else { Ok(()) }
 }
 
 fn check_user(user: &str) -> Result<(), SourceError> {
     let proper = user.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if user.starts_with('-') { Err(SourceError::LooksLikeOption) } else if proper { Ok(()) } else { Err(SourceError::Credentials) }
+    if user.starts_with('-') {
+        Err(SourceError::LooksLikeOption)
+    } else if proper {
+        Ok(())
+    } else {
+        Err(SourceError::Credentials)
+    }
 }

@@ -1,6 +1,6 @@
 //! Temporary folders that do not outlive their use: removed when dropped, swept after a crash.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::error::RepositoryError;
@@ -72,11 +72,14 @@ pub fn sweep(parent: &Path) -> Result<usize, RepositoryError> {
     };
     let mut removed = 0;
     for entry in entries.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && entry.file_type().is_ok_and(|kind| kind.is_dir());
         if ours && is_left_over(&entry.path()) {
             match fs::remove_dir_all(entry.path()) {
                 Ok(()) => removed += 1,
-                Err(error) => tracing::warn!(path = %entry.path().display(), %error, "temporary folder cannot be removed"),
+                Err(error) => {
+                    tracing::warn!(path = %entry.path().display(), %error, "temporary folder cannot be removed");
+                }
             }
         }
     }
@@ -86,14 +89,9 @@ pub fn sweep(parent: &Path) -> Result<usize, RepositoryError> {
 /// Whether nobody holds its lock. A folder without a lock file is one whose maker died, or is just about to make it:
 /// it is left over only if it is older than a minute.
 fn is_left_over(folder: &Path) -> bool {
-    match File::open(folder.join(LOCK)) {
-        Ok(lock) => match lock.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
-        },
-        Err(_) => {
-            let age = fs::metadata(folder).and_then(|data| data.modified()).ok().and_then(|made| made.elapsed().ok());
-            age.is_some_and(|age| age.as_secs() > 60)
-        }
+    if let Ok(lock) = File::open(folder.join(LOCK)) {
+        return lock.try_lock().is_ok();
     }
+    let age = fs::metadata(folder).and_then(|data| data.modified()).ok().and_then(|made| made.elapsed().ok());
+    age.is_some_and(|age| age.as_secs() > 60)
 }

@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence of a host; it may think for a while before it sends a pack.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Redirects in a row.
 const MAX_REDIRECTS: usize = 5;
 /// Largest request: what we have and want, in lines of 50 bytes.
@@ -103,7 +103,9 @@ impl SmartSubtransport for Http {
         let asks = match action {
             Service::UploadPackLs => true,
             Service::UploadPack => false,
-            Service::ReceivePackLs | Service::ReceivePack => return Err(git2::Error::from_str("nothing is ever pushed")),
+            Service::ReceivePackLs | Service::ReceivePack => {
+                return Err(git2::Error::from_str("nothing is ever pushed"));
+            }
         };
         let connection = Arc::clone(&self.connection);
         Ok(Box::new(Exchange { connection, base, asks, request: Vec::new(), response: None, chunk: Bytes::new() }))
@@ -166,7 +168,11 @@ impl Exchange {
         };
         // made inside: without a runtime around it a request with a time limit panics
         let response = self.connection.wait(async move { request.send().await })?;
-        let expected = if self.asks { "application/x-git-upload-pack-advertisement" } else { "application/x-git-upload-pack-result" };
+        let expected = if self.asks {
+            "application/x-git-upload-pack-advertisement"
+        } else {
+            "application/x-git-upload-pack-result"
+        };
         let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let url = watch.url.clone();
         let reason = match response.status() {
@@ -189,12 +195,11 @@ impl Exchange {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        let response = match self.response.take() {
-            Some(response) => self.response.insert(response),
-            None => {
-                let response = self.send()?;
-                self.response.insert(response)
-            }
+        let response = if let Some(response) = &mut self.response {
+            response
+        } else {
+            let response = self.send()?;
+            self.response.insert(response)
         };
         let chunk = self.connection.wait(response.chunk())?.unwrap_or_default();
         let watch = &self.connection.watch;

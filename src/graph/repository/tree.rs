@@ -41,7 +41,8 @@ pub(super) fn list(
     let (mut listing, mut entries) = (Listing::default(), 0_usize);
     let mut open = vec![Open { tree: root, prefix: String::new(), depth: 0 }];
     while let Some(folder) = open.pop() {
-        let tree = repository.find_tree(folder.tree).map_err(|error| RepositoryError::Damaged(error.message().to_owned()))?;
+        let tree =
+            repository.find_tree(folder.tree).map_err(|error| RepositoryError::Damaged(error.message().to_owned()))?;
         if let Some(reason) = belongs_to_others(&folder.prefix, &tree) {
             listing.skip(folder.prefix.trim_end_matches('/').to_owned(), reason);
             continue;

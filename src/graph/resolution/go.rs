@@ -72,7 +72,8 @@ impl<'a> Resolver<'a> {
             return vec![Target::Missing(path.clone())];
         };
         let is_importable = |file: &u32| package.importable.binary_search(file).is_ok();
-        let mut files: Vec<u32> = names.iter().filter_map(|name| package.declared.get(name)).flatten().copied().collect();
+        let mut files: Vec<u32> =
+            names.iter().filter_map(|name| package.declared.get(name)).flatten().copied().collect();
         files.retain(is_importable);
         if files.is_empty() {
             // imported for its effects, or under a name that could not be guessed
@@ -89,20 +90,23 @@ impl<'a> Resolver<'a> {
             return normalise(parent(from), path);
         }
         let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        let inside = |module: &str| module.is_empty() || from.strip_prefix(module).is_some_and(|rest| rest.starts_with('/'));
+        let inside =
+            |module: &str| module.is_empty() || from.strip_prefix(module).is_some_and(|rest| rest.starts_with('/'));
         for (module, old, new) in &self.replaced {
             if let Some(rest) = below(old).filter(|_| inside(module)) {
                 return normalise(new, rest);
             }
         }
-        let (folder, rest) = self.modules.iter().find_map(|(module, folder)| below(module).map(|rest| (folder, rest)))?;
+        let (folder, rest) =
+            self.modules.iter().find_map(|(module, folder)| below(module).map(|rest| (folder, rest)))?;
         normalise(folder, rest)
     }
 
     /// Files of the same package that declare what a file uses.
     pub(super) fn neighbours(&self, from: u32) -> Vec<u32> {
         let path = self.project.path(from);
-        let (Some(package), Some(parsed)) = (self.packages.get(parent(path)), &self.project.parsed[from as usize]) else {
+        let (Some(package), Some(parsed)) = (self.packages.get(parent(path)), &self.project.parsed[from as usize])
+        else {
             return Vec::new();
         };
         let is_test = is_test(path);

@@ -28,7 +28,10 @@ impl<'a> Resolver<'a> {
     pub(super) fn resolve(&self, from: u32, what: &Imported) -> Vec<Target> {
         let Imported::Java { path, is_static, wildcard } = what else { return Vec::new() };
         let dotted = path.join(".");
-        if *wildcard && !is_static && let Some(types) = self.packages.get(dotted.as_str()) {
+        if *wildcard
+            && !is_static
+            && let Some(types) = self.packages.get(dotted.as_str())
+        {
             // only the types that are used; the others were not needed
             let used = self.parsed(from).map(|parsed| &parsed.uses).into_iter().flatten();
             let used = used.filter_map(|name| types.get(name.as_str())).map(|files| self.nearest(from, files));

@@ -63,11 +63,8 @@ impl<'a> Resolver<'a> {
     pub(super) fn resolve(&self, from: u32, what: &Imported) -> Vec<Target> {
         let Imported::Python { level, module, names } = what else { return Vec::new() };
         let path = self.project.path(from);
-        let mut targets = if *level > 0 {
-            self.relative(path, *level, module, names)
-        } else {
-            self.absolute(path, module, names)
-        };
+        let mut targets =
+            if *level > 0 { self.relative(path, *level, module, names) } else { self.absolute(path, module, names) };
         targets.sort_unstable();
         targets.dedup();
         targets
@@ -83,7 +80,7 @@ impl<'a> Resolver<'a> {
         }
         let base = join(folder, &module.replace('.', "/"));
         match self.module(&base) {
-            Some(found) => self.taken(&base, &found, names, level, module),
+            Some(found) => self.taken(&base, &found, names, (level, module)),
             None => vec![Target::Missing(written(level, module, names))],
         }
     }
@@ -109,32 +106,30 @@ impl<'a> Resolver<'a> {
             let around = around.filter(|root| !self.packages.contains(root.as_str()) && self.project.has_folder(root));
             found = around.map(|root| attempt(&root)).find(|found| *found != Err(false)).unwrap_or(Err(false));
             if found == Err(false) {
-                found = self.nearest_homes(path, top).map(attempt).find(|found| *found != Err(false)).unwrap_or(Err(false));
+                found =
+                    self.nearest_homes(path, top).map(attempt).find(|found| *found != Err(false)).unwrap_or(Err(false));
             }
         }
         match found {
-            Ok((base, found)) => self.taken(&base, &found, names, 0, module),
+            Ok((base, found)) => self.taken(&base, &found, names, (0, module)),
             Err(_) if claimed => vec![Target::Missing(written(0, module, names))],
             Err(_) => vec![Target::External(top.to_owned())],
         }
     }
 
     /// What `from base import names` or `import base` loads.
-    fn taken(&self, base: &str, found: &Module, names: &[String], level: u32, module: &str) -> Vec<Target> {
+    fn taken(&self, base: &str, found: &Module, names: &[String], (level, module): (u32, &str)) -> Vec<Target> {
         if names.is_empty() {
             return match found {
                 Module::File(file) => vec![Target::File(*file)],
                 Module::Namespace => Vec::new(),
             };
         }
-        let taken = names.iter().filter_map(|name| {
-            match (self.module(&join(base, name)), found) {
-                (Some(Module::File(submodule)), _) if name != "*" => Some(Target::File(submodule)),
-                (_, Module::File(package)) => Some(Target::File(*package)),
-                (Some(Module::Namespace), Module::Namespace) => None,
-                (_, Module::Namespace) => Some(Target::Missing(written(level, module, std::slice::from_ref(name)))),
-                
-            }
+        let taken = names.iter().filter_map(|name| match (self.module(&join(base, name)), found) {
+            (Some(Module::File(submodule)), _) if name != "*" => Some(Target::File(submodule)),
+            (_, Module::File(package)) => Some(Target::File(*package)),
+            (Some(Module::Namespace), Module::Namespace) => None,
+            (_, Module::Namespace) => Some(Target::Missing(written(level, module, std::slice::from_ref(name)))),
         });
         taken.collect()
     }

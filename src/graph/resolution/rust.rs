@@ -55,7 +55,13 @@ impl<'a> Resolver<'a> {
     }
 
     /// What a path means in one of the crates that have the file.
-    fn path(&self, from: u32, home: &Home, (scope, path, certain): (&[String], &[String], bool), depth: usize) -> Vec<Target> {
+    fn path(
+        &self,
+        from: u32,
+        home: &Home,
+        (scope, path, certain): (&[String], &[String], bool),
+        depth: usize,
+    ) -> Vec<Target> {
         let mut base: Vec<&str> = home.path.iter().chain(scope).map(String::as_str).collect();
         let Some((first, rest)) = path.split_first() else { return Vec::new() };
         let mut rest = rest;
@@ -67,7 +73,12 @@ impl<'a> Resolver<'a> {
                     return vec![Target::Missing(path.join("::"))];
                 }
             }
-            "" => return rest.split_first().map(|(name, rest)| self.foreign(home, name, rest, certain)).unwrap_or_default(),
+            "" => {
+                return rest
+                    .split_first()
+                    .map(|(name, rest)| self.foreign(home, name, rest, certain))
+                    .unwrap_or_default();
+            }
             name => {
                 base.push(name);
                 if self.modules.is_module(home.krate, &base) {
@@ -78,7 +89,10 @@ impl<'a> Resolver<'a> {
                     return self.within(home.krate, vec![name], rest);
                 }
                 let known = self.crates.knows(home.krate, name) || SYSROOT.contains(&name);
-                if !known && depth < MAX_ALIASES && let Some(alias) = self.alias(from, name) {
+                if !known
+                    && depth < MAX_ALIASES
+                    && let Some(alias) = self.alias(from, name)
+                {
                     let whole: Vec<String> = alias.iter().chain(rest).cloned().collect();
                     return self.path(from, home, (&[], &whole, certain), depth + 1);
                 }
@@ -124,7 +138,9 @@ impl<'a> Resolver<'a> {
     fn alias(&self, from: u32, name: &str) -> Option<&[String]> {
         let imports = &self.project.parsed[from as usize].as_ref()?.imports;
         imports.iter().find_map(|import| match &import.what {
-            Imported::RustPath { path, certain: true, .. } if path.len() > 1 && path.last().is_some_and(|last| last == name) => {
+            Imported::RustPath { path, certain: true, .. }
+                if path.len() > 1 && path.last().is_some_and(|last| last == name) =>
+            {
                 Some(path.as_slice())
             }
             _ => None,

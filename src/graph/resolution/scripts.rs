@@ -26,10 +26,48 @@ const COMPILED: [(&str, &[&str]); 4] = [
 ];
 /// Modules that come with Node.js.
 const NODE: [&str; 42] = [
-    "assert", "async_hooks", "buffer", "child_process", "cluster", "console", "constants", "crypto", "dgram",
-    "diagnostics_channel", "dns", "domain", "events", "fs", "http", "http2", "https", "inspector", "module", "net", "os",
-    "path", "perf_hooks", "process", "punycode", "querystring", "readline", "repl", "stream", "string_decoder", "sys",
-    "timers", "tls", "trace_events", "tty", "url", "util", "v8", "vm", "wasi", "worker_threads", "zlib",
+    "assert",
+    "async_hooks",
+    "buffer",
+    "child_process",
+    "cluster",
+    "console",
+    "constants",
+    "crypto",
+    "dgram",
+    "diagnostics_channel",
+    "dns",
+    "domain",
+    "events",
+    "fs",
+    "http",
+    "http2",
+    "https",
+    "inspector",
+    "module",
+    "net",
+    "os",
+    "path",
+    "perf_hooks",
+    "process",
+    "punycode",
+    "querystring",
+    "readline",
+    "repl",
+    "stream",
+    "string_decoder",
+    "sys",
+    "timers",
+    "tls",
+    "trace_events",
+    "tty",
+    "url",
+    "util",
+    "v8",
+    "vm",
+    "wasi",
+    "worker_threads",
+    "zlib",
 ];
 
 /// What stands at a path.
@@ -63,7 +101,8 @@ impl<'a> Resolver<'a> {
         let typed = self.files.project.languages[from as usize] == Language::TypeScript;
         // loaders of bundlers stand before a `!`, their options after a `?`
         let specifier = written.rsplit('!').next().unwrap_or(written);
-        let specifier = if specifier.starts_with('#') { specifier } else { specifier.split(['?', '#']).next().unwrap_or_default() };
+        let specifier =
+            if specifier.starts_with('#') { specifier } else { specifier.split(['?', '#']).next().unwrap_or_default() };
         if specifier.is_empty() || specifier.starts_with('/') || specifier.starts_with("data:") {
             return Vec::new();
         }
@@ -71,7 +110,8 @@ impl<'a> Resolver<'a> {
             return vec![Target::External(specifier.to_owned())];
         }
         if is_relative(specifier) {
-            let found = normalise(parent(path), specifier).and_then(|base| self.files.find(&base, typed, !specifier.ends_with('/')));
+            let found = normalise(parent(path), specifier)
+                .and_then(|base| self.files.find(&base, typed, !specifier.ends_with('/')));
             return target(found, specifier);
         }
         match self.bare(path, specifier, typed) {
@@ -99,18 +139,21 @@ impl<'a> Resolver<'a> {
                 found.map_or(Bare::Missing, Bare::Found)
             }
             // a path that only an alias can explain, but the alias leads nowhere
-            None if candidates.len() > usize::from(config.is_some_and(|config| config.has_base())) => Bare::Missing,
+            None if candidates.len() > usize::from(config.is_some_and(tsconfig::Config::has_base)) => Bare::Missing,
             None => Bare::Unknown,
         }
     }
 
     fn external(&self, path: &str, specifier: &str) -> Vec<Target> {
         let bare = specifier.strip_prefix("node:").unwrap_or(specifier);
-        if bare.len() < specifier.len() || NODE.contains(&bare.split('/').next().unwrap_or(bare)) && !self.packages.depends(parent(path), bare) {
+        if bare.len() < specifier.len()
+            || NODE.contains(&bare.split('/').next().unwrap_or(bare)) && !self.packages.depends(parent(path), bare)
+        {
             return vec![Target::External(format!("node:{}", bare.split('/').next().unwrap_or(bare)))];
         }
         let name = package_name(specifier);
-        let proper = !name.is_empty() && !name.starts_with(['~', '#', '$', '.']) && name != "@" && !name.starts_with("@/");
+        let proper =
+            !name.is_empty() && !name.starts_with(['~', '#', '$', '.']) && name != "@" && !name.starts_with("@/");
         vec![if proper { Target::External(name.to_owned()) } else { Target::Missing(specifier.to_owned()) }]
     }
 }
@@ -146,7 +189,10 @@ fn package_name(specifier: &str) -> &str {
 impl Files<'_> {
     /// The file that a path without, with or with another end stands for; a folder's main module if `or_file` or not.
     fn find(&self, base: &str, typed: bool, or_file: bool) -> Option<Found> {
-        if or_file && !base.is_empty() && let Some(found) = self.file(base, typed) {
+        if or_file
+            && !base.is_empty()
+            && let Some(found) = self.file(base, typed)
+        {
             return Some(found);
         }
         if !self.project.has_folder(base) {
@@ -170,7 +216,8 @@ impl Files<'_> {
         if let Some(module) = module.or_else(|| self.module(base, ends)) {
             return Some(Found::Module(module));
         }
-        let is_asset = self.project.has_file(base) || ASSET_ENDS.iter().any(|end| self.project.has_file(&format!("{base}{end}")));
+        let is_asset =
+            self.project.has_file(base) || ASSET_ENDS.iter().any(|end| self.project.has_file(&format!("{base}{end}")));
         is_asset.then_some(Found::Asset)
     }
 

@@ -51,12 +51,17 @@ impl Crates {
         let manifests = project.manifests.iter().filter(|(path, _)| file_name(path) == "Cargo.toml");
         let manifests: Vec<(&str, Table)> =
             manifests.filter_map(|(path, text)| Some((parent(path), text.parse().ok()?))).collect();
-        let shared: Vec<&Table> = manifests.iter().filter_map(|(_, manifest)| table(manifest, &["workspace", "dependencies"])).collect();
+        let shared: Vec<&Table> =
+            manifests.iter().filter_map(|(_, manifest)| table(manifest, &["workspace", "dependencies"])).collect();
         for (folder, manifest) in &manifests {
             if let Some(package) = manifest.get("package").and_then(Value::as_table) {
                 crates.add_package(project, folder, manifest, package);
                 let dependencies = dependencies(manifest, &shared);
-                crates.packages.last_mut().into_iter().for_each(|package| package.dependencies.clone_from(&dependencies));
+                crates
+                    .packages
+                    .last_mut()
+                    .into_iter()
+                    .for_each(|package| package.dependencies.clone_from(&dependencies));
             }
         }
         crates.add_roots_in_layout(project);
@@ -66,7 +71,9 @@ impl Crates {
     fn add_package(&mut self, project: &Project<'_>, folder: &str, manifest: &Table, package: &Table) {
         let name = package.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let library = manifest.get("lib").and_then(Value::as_table);
-        let text = |table: Option<&Table>, key: &str| table.and_then(|table| table.get(key)).and_then(Value::as_str).map(str::to_owned);
+        let text = |table: Option<&Table>, key: &str| {
+            table.and_then(|table| table.get(key)).and_then(Value::as_str).map(str::to_owned)
+        };
         let library_name = text(library, "name").unwrap_or_else(|| name.replace('-', "_"));
         let edition = package.get("edition").map_or(Some("2015"), Value::as_str);
         let number = self.packages.len();
@@ -79,7 +86,8 @@ impl Crates {
         if let Some(root) = normalise(&folder, &library).and_then(|path| project.source(&path)) {
             self.packages[number].library = Some(self.add(root, number));
         }
-        let tables = ["bin", "test", "example", "bench"].iter().filter_map(|kind| manifest.get(*kind)?.as_array()).flatten();
+        let tables =
+            ["bin", "test", "example", "bench"].iter().filter_map(|kind| manifest.get(*kind)?.as_array()).flatten();
         let build = package.get("build").and_then(Value::as_str).unwrap_or("build.rs");
         let named = tables.filter_map(|target| target.get("path")?.as_str()).chain([build]);
         let roots: Vec<u32> = named.filter_map(|path| project.source(&normalise(&folder, path)?)).collect();
@@ -92,7 +100,9 @@ impl Crates {
     fn add_roots_in_layout(&mut self, project: &Project<'_>) {
         for source in project.of(Language::Rust) {
             let path = project.path(source);
-            let Some((folder, package)) = ancestors(parent(path)).find_map(|folder| Some((folder, *self.by_folder.get(folder)?))) else {
+            let Some((folder, package)) =
+                ancestors(parent(path)).find_map(|folder| Some((folder, *self.by_folder.get(folder)?)))
+            else {
                 // no manifest: customary names alone tell
                 if matches!(file_name(path), "lib.rs" | "main.rs") {
                     let library_name = file_name(parent(parent(path))).replace('-', "_");
@@ -104,11 +114,14 @@ impl Crates {
                 continue;
             };
             let inside: Vec<&str> = path[folder.len()..].trim_start_matches('/').split('/').collect();
-            let is_root = match inside.as_slice() {
-                ["src", "main.rs"] | ["src", "bin", _] | ["src", "bin", _, "main.rs"] => true,
-                ["tests" | "examples" | "benches", _] | ["tests" | "examples" | "benches", _, "main.rs"] => true,
-                _ => false,
-            };
+            let is_root = matches!(
+                inside.as_slice(),
+                ["src", "main.rs"]
+                    | ["src", "bin", _]
+                    | ["src", "bin", _, "main.rs"]
+                    | ["tests" | "examples" | "benches", _]
+                    | ["tests" | "examples" | "benches", _, "main.rs"]
+            );
             if is_root {
                 self.add(source, package);
             }
@@ -157,7 +170,8 @@ impl Crates {
     /// The crate to which a file belongs by its place alone, and the folder where that crate's modules begin.
     pub(super) fn around(&self, project: &Project<'_>, path: &str) -> Option<(usize, String)> {
         let package = ancestors(parent(path)).find_map(|folder| self.by_folder.get(folder))?;
-        let krate = self.packages[*package].library.or_else(|| self.all.iter().position(|krate| krate.package == *package))?;
+        let krate =
+            self.packages[*package].library.or_else(|| self.all.iter().position(|krate| krate.package == *package))?;
         let sources = parent(project.path(self.all[krate].root)).to_owned();
         let home = if sources.is_empty() { self.packages[*package].folder.clone() } else { sources };
         Some((krate, home))

@@ -69,7 +69,8 @@ impl Modules {
             let path = project.path(file);
             let Some((krate, home)) = crates.around(project, path) else { continue };
             let below = stem(path);
-            let below = below.strip_prefix(&home).map(|rest| rest.trim_start_matches('/')).filter(|rest| !rest.is_empty());
+            let below =
+                below.strip_prefix(&home).map(|rest| rest.trim_start_matches('/')).filter(|rest| !rest.is_empty());
             let Some(below) = below else { continue };
             let below = below.strip_suffix("/mod").unwrap_or(below);
             let names: Vec<String> = below.split('/').map(str::to_owned).collect();

@@ -53,7 +53,9 @@ impl Packages {
         }
         let name = super::package_name(specifier);
         let homes = self.by_name.get(name)?;
-        let nearest = homes.iter().max_by_key(|number| (common_depth(&self.all[**number].folder, folder), std::cmp::Reverse(**number)));
+        let nearest = homes
+            .iter()
+            .max_by_key(|number| (common_depth(&self.all[**number].folder, folder), std::cmp::Reverse(**number)));
         let package = &self.all[*nearest?];
         Some(package.entries(specifier[name.len()..].trim_start_matches('/')))
     }
@@ -95,7 +97,10 @@ impl Package {
         let mut rest = path.as_str();
         while let Some((_, after)) = rest.split_once('/').filter(|(first, _)| BUILT.contains(first)) {
             rest = after;
-            let stem = [".d.ts", ".d.mts", ".d.cts", ".js", ".mjs", ".cjs"].iter().find_map(|end| rest.strip_suffix(end)).unwrap_or(rest);
+            let stem = [".d.ts", ".d.mts", ".d.cts", ".js", ".mjs", ".cjs"]
+                .iter()
+                .find_map(|end| rest.strip_suffix(end))
+                .unwrap_or(rest);
             candidates.extend([join(&self.folder, &format!("src/{stem}")), join(&self.folder, stem)]);
         }
         candidates

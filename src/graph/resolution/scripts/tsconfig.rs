@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::graph::languages::extension;
+
 use super::super::{Project, ancestors, file_name, join, normalise, parent};
 
 /// Longest chain of `extends`.
@@ -77,7 +79,10 @@ struct Loader<'a> {
 }
 
 fn parse_all<'a>(project: &'a Project<'a>) -> BTreeMap<&'a str, Value> {
-    let json = project.manifests.iter().filter(|(path, _)| path.ends_with(".json") && file_name(path) != "package.json");
+    let json = project
+        .manifests
+        .iter()
+        .filter(|(path, _)| extension(path) == Some("json") && file_name(path) != "package.json");
     json.filter_map(|(path, text)| {
         let value = jsonc_parser::parse_to_serde_value::<Value>(text, &jsonc_parser::ParseOptions::default()).ok()?;
         Some((path.as_str(), value))
@@ -127,7 +132,8 @@ impl Loader<'_> {
                 Some(rest) => normalise(leaf, rest),
                 None => normalise(&from, relative),
             };
-            let place_all = |to: &Value| to.as_array().into_iter().flatten().filter_map(|to| place(to.as_str()?)).collect();
+            let place_all =
+                |to: &Value| to.as_array().into_iter().flatten().filter_map(|to| place(to.as_str()?)).collect();
             config.paths = paths.iter().map(|(pattern, to)| (pattern.clone(), place_all(to))).collect();
         }
         config
