@@ -90,10 +90,19 @@ impl GraphCommand {
         bar.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {elapsed}")?);
         let stop = stop_on_interrupt()?;
         let see = |fraction: f64, words: String| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a share"
+            )]
             bar.set_position((fraction.clamp(0.0, 1.0) * STEPS as f64) as u64);
             bar.set_message(words);
-            if stop.load(Ordering::Relaxed) { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+            if stop.load(Ordering::Relaxed) {
+                std::ops::ControlFlow::Break(())
+            } else {
+                std::ops::ControlFlow::Continue(())
+            }
         };
         let space = match (&self.edges, &self.repository) {
             (Some(file), _) => self.learn_edges(file, &config, &see),
@@ -151,8 +160,11 @@ impl GraphCommand {
         if let Some(path) = &self.export {
             let mut out = create(path)?;
             let graphml = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("graphml"));
-            let written =
-                if graphml { export::graphml(&learned.graph, &mut out) } else { export::edge_list(&learned.graph, &mut out) };
+            let written = if graphml {
+                export::graphml(&learned.graph, &mut out)
+            } else {
+                export::edge_list(&learned.graph, &mut out)
+            };
             written.and_then(|()| out.flush()).with_context(|| format!("writing {}", path.display()))?;
         }
         Space::of_repository(learned, plan.directed)
@@ -247,7 +259,8 @@ fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
 
 /// The repository that is meant. Who sits at the terminal may read whatever this process may.
 fn source_of(address: &str) -> anyhow::Result<Source> {
-    let is_url = address.contains("://") || (address.contains('@') && address.contains(':') && !Path::new(address).exists());
+    let is_url =
+        address.contains("://") || (address.contains('@') && address.contains(':') && !Path::new(address).exists());
     if is_url {
         let all = Access { https: true, ssh: true, http: true, file: true, private_addresses: true };
         return Source::parse(address, all).map_err(|error| UsageError(error.to_string()).into());

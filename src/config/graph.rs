@@ -202,7 +202,12 @@ impl RepositoryConfig {
     }
 
     fn validate(&self, problems: &mut Problems) {
-        problems.require(!self.schemes.is_empty(), "schemes", "[]", "one or more of \"https\", \"ssh\", \"http\", \"file\"");
+        problems.require(
+            !self.schemes.is_empty(),
+            "schemes",
+            "[]",
+            "one or more of \"https\", \"ssh\", \"http\", \"file\"",
+        );
         problems.range("max_fetch_mib", self.max_fetch_mib, 1, 102_400);
         problems.range("max_tree_files", self.max_tree_files, 1, 10_000_000);
         problems.range("max_source_files", self.max_source_files, 1, 1_000_000);

@@ -107,7 +107,9 @@ impl Progress {
     #[must_use]
     pub fn words(&self) -> String {
         match self {
-            Self::Reading(reading::Progress { stage: Stage::Receiving, done, .. }) => format!("receiving, {done} bytes"),
+            Self::Reading(reading::Progress { stage: Stage::Receiving, done, .. }) => {
+                format!("receiving, {done} bytes")
+            }
             Self::Reading(reading::Progress { stage, done, total: Some(total) }) => {
                 format!("{}, {done} of {total} files", stage.name())
             }
@@ -167,8 +169,7 @@ pub fn learn(plan: &Plan, pool: &ThreadPool, observer: Observer<'_>) -> Result<L
     let started = Instant::now();
     let graph = pool.install(|| dependencies::read(&checkout, &plan.options, &plan.limits, &read_observer))?;
     seconds.read = started.elapsed().as_secs_f64();
-    let (url, commit, branch) =
-        (checkout.url().to_owned(), checkout.commit(), checkout.branch().map(str::to_owned));
+    let (url, commit, branch) = (checkout.url().to_owned(), checkout.commit(), checkout.branch().map(str::to_owned));
     let received_bytes = checkout.received_bytes();
     drop(checkout); // its files are not needed any more
     if graph.files.is_empty() {
@@ -176,8 +177,7 @@ pub fn learn(plan: &Plan, pool: &ThreadPool, observer: Observer<'_>) -> Result<L
     }
     let started = Instant::now();
     let csr = Csr::from_edges(graph.nodes(), &graph.weighted_edges(), plan.directed)?;
-    let embeddings =
-        node2vec::train(&csr, &plan.training, &mut |progress| observer(Progress::Learning(progress)))?;
+    let embeddings = node2vec::train(&csr, &plan.training, &mut |progress| observer(Progress::Learning(progress)))?;
     seconds.train = started.elapsed().as_secs_f64();
     let (imports, imported_by) = degrees(&graph);
     Ok(Learned { url, commit, branch, received_bytes, graph, embeddings, imports, imported_by, seconds })

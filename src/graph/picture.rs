@@ -135,7 +135,9 @@ impl Picture<'_> {
     }
 
     fn names(&self, svg: &mut String, spots: &[[f32; 2]], degrees: &[u32]) {
-        svg.push_str("<g font-size=\"12\" fill=\"#111111\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\" ");
+        svg.push_str(
+            "<g font-size=\"12\" fill=\"#111111\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\" ",
+        );
         svg.push_str("stroke-linejoin=\"round\">\n");
         for Placed { text, x, y } in place(self.paths, spots, degrees, PLOT) {
             let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape(&text));
@@ -166,10 +168,8 @@ impl Picture<'_> {
         }
         for line in ["a dot is a file, the larger", "the more imports it has;", "a line is an import"] {
             y += 18.0;
-            let _ = writeln!(
-                svg,
-                "<text x=\"{LEGEND_X}\" y=\"{y:.1}\" font-size=\"12\" fill=\"#777777\">{line}</text>"
-            );
+            let _ =
+                writeln!(svg, "<text x=\"{LEGEND_X}\" y=\"{y:.1}\" font-size=\"12\" fill=\"#777777\">{line}</text>");
         }
     }
 
@@ -190,7 +190,12 @@ impl Axis {
         let mut values: Vec<f32> =
             positions.iter().map(|position| position[coordinate]).filter(|value| value.is_finite()).collect();
         values.sort_by(f32::total_cmp);
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share"
+        )]
         let beyond = (values.len() as f32 * OUTLIERS) as usize;
         match (values.get(beyond), values.len().checked_sub(1 + beyond).and_then(|index| values.get(index))) {
             (Some(&low), Some(&high)) => Self { low, high },
@@ -270,7 +275,11 @@ mod tests {
         let svg = draw(&["a", "b", "c", "d"], &positions, &[(0, 1), (7, 9)], "t");
         let [left, top, right, bottom] = PLOT;
         let number = |text: &str, key: &str| -> f32 {
-            text.split(key).nth(1).and_then(|rest| rest.split('"').next()).and_then(|it| it.parse().ok()).unwrap_or(-1.0)
+            text.split(key)
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .and_then(|it| it.parse().ok())
+                .unwrap_or(-1.0)
         };
         let dots: Vec<&str> = svg.lines().filter(|line| line.contains("<title>")).collect();
         assert_eq!(dots.len(), 4);

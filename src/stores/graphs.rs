@@ -121,12 +121,7 @@ pub trait GraphStore: Send + Sync {
     fn list(&self) -> BoxFuture<'_, Result<Vec<Graph>, StoreError>>;
 
     /// The `k` files nearest to `path` in the graph of `repo_url`.
-    fn similar<'a>(
-        &'a self,
-        repo_url: &'a str,
-        path: &'a str,
-        k: usize,
-    ) -> BoxFuture<'a, Result<Similar, StoreError>>;
+    fn similar<'a>(&'a self, repo_url: &'a str, path: &'a str, k: usize) -> BoxFuture<'a, Result<Similar, StoreError>>;
 
     /// Trainings that were begun and neither published nor dropped.
     fn unfinished(&self) -> BoxFuture<'_, Result<u64, StoreError>>;

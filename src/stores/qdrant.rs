@@ -20,8 +20,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use qdrant_client::qdrant::{
-    CountPoints, DeletePoints, FieldType, PayloadSchemaType, PointStruct, QueryBatchPoints, QueryPoints, ReadConsistency, ScoredPoint, SearchParams,
-    UpsertPoints,
+    CountPoints, DeletePoints, FieldType, PayloadSchemaType, PointStruct, QueryBatchPoints, QueryPoints,
+    ReadConsistency, ScoredPoint, SearchParams, UpsertPoints,
 };
 
 use self::connection::{CallError, Connection};

@@ -245,9 +245,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     read("/api/v1/ingestion/worker/status", "graphs", "What the worker does", "IngestionStatus", || {
         get(ingestion::status)
     }),
-    read("/api/v1/ingestion/jobs/history", "graphs", "The last jobs that ended, newest first", "IngestionHistory", || {
-        get(ingestion::history)
-    })
+    read(
+        "/api/v1/ingestion/jobs/history",
+        "graphs",
+        "The last jobs that ended, newest first",
+        "IngestionHistory",
+        || get(ingestion::history),
+    )
     .takes(INGESTION_HISTORY),
     read("/v1/graphs", "graphs", "List learned repositories, newest first", "GraphList", || get(graphs::list)),
     read(

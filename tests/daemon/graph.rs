@@ -62,7 +62,10 @@ fn two_packages(modules: usize) -> Vec<(String, String)> {
             files.push((format!("{package}/m{module}.py"), text));
         }
     }
-    files.push(("main.py".to_owned(), "import alpha.m0\nimport beta.m0\nimport numpy\nfrom . import missing\n".to_owned()));
+    files.push((
+        "main.py".to_owned(),
+        "import alpha.m0\nimport beta.m0\nimport numpy\nfrom . import missing\n".to_owned(),
+    ));
     files
 }
 
@@ -73,7 +76,8 @@ async fn ingest(daemon: &Daemon, url: &str) -> String {
 }
 
 async fn ended(daemon: &Daemon, id: &str) -> Value {
-    let is_there = |history: &Value| history["items"].as_array().is_some_and(|all| all.iter().any(|job| job["job_id"] == id));
+    let is_there =
+        |history: &Value| history["items"].as_array().is_some_and(|all| all.iter().any(|job| job["job_id"] == id));
     let history = daemon.wait_for(HISTORY, "the job to end", is_there).await;
     history["items"].as_array().unwrap().iter().find(|job| job["job_id"] == id).unwrap().clone()
 }
@@ -169,7 +173,8 @@ async fn training_that_is_called_off_ends_at_once() {
     let data = directory.path().join("data");
     let daemon = Daemon::start(&data, &[LEXICAL, FILES, "graph.training.epochs=10000"]).await;
     let id = ingest(&daemon, &url).await;
-    let training = |status: &Value| status["running"][0]["message"].as_str().is_some_and(|said| said.starts_with("learning"));
+    let training =
+        |status: &Value| status["running"][0]["message"].as_str().is_some_and(|said| said.starts_with("learning"));
     daemon.wait_for(STATUS, "the training", training).await;
     assert_eq!(daemon.delete(&format!("/v1/jobs/{id}")).await.0, 202);
     assert_eq!(ended(&daemon, &id).await["state"], "cancelled");
@@ -211,9 +216,16 @@ async fn bad_repositories_end_with_their_reason_and_the_worker_goes_on() {
     let (status, refusal) = daemon.post(INGEST, &json!({ "repo_url": "ssh://git@example.com/a/b" })).await;
     assert_eq!((status, &refusal["error"]["code"]), (400, &json!("TM0012")), "ssh is not allowed here");
 
-    let good = repository(&at("good"), &[("a.py".to_owned(), "import b\nimport a\n".to_owned()), ("b.py".to_owned(), "import a\n".to_owned())]);
+    let good = repository(
+        &at("good"),
+        &[("a.py".to_owned(), "import b\nimport a\n".to_owned()), ("b.py".to_owned(), "import a\n".to_owned())],
+    );
     learned(&daemon, &good).await;
-    assert_eq!(daemon.get(&similar(&good, "a.py")).await.1["results"][0]["file_path"], "b.py", "a cycle and an import of itself");
+    assert_eq!(
+        daemon.get(&similar(&good, "a.py")).await.1["results"][0]["file_path"],
+        "b.py",
+        "a cycle and an import of itself"
+    );
     assert!(left_over(&directory.path().join("data")).is_empty());
 }
 
@@ -241,8 +253,21 @@ fn command_line_learns_a_repository_and_writes_all_files() {
     let source = source.display().to_string();
     let files = [at("v.csv"), at("p.svg"), at("g.graphml"), at("e.tsv"), at("v.parquet")];
     let figures = out(&tidemill(&[
-        "graph", &source, "--out", &files[0], "--svg", &files[1], "--export", &files[2], "--json", "--seed", "7",
-        "--similar", "alpha/m1.py", "-k", "3",
+        "graph",
+        &source,
+        "--out",
+        &files[0],
+        "--svg",
+        &files[1],
+        "--export",
+        &files[2],
+        "--json",
+        "--seed",
+        "7",
+        "--similar",
+        "alpha/m1.py",
+        "-k",
+        "3",
     ]));
     let figures: Value = serde_json::from_str(&figures).unwrap();
     assert_eq!((&figures["files"], figures["similar"].as_array().unwrap().len()), (&json!(19), 3), "{figures}");
@@ -260,7 +285,11 @@ fn command_line_learns_a_repository_and_writes_all_files() {
     let learn = |file: &str| out(&tidemill(&[&["graph", "--edges", &files[3]], &one_thread[..], &[file]].concat()));
     learn(&files[4]);
     learn(&at("again.parquet"));
-    assert_eq!(std::fs::read(&files[4]).unwrap(), std::fs::read(at("again.parquet")).unwrap(), "the same seed, the same vectors");
+    assert_eq!(
+        std::fs::read(&files[4]).unwrap(),
+        std::fs::read(at("again.parquet")).unwrap(),
+        "the same seed, the same vectors"
+    );
     check_parquet(Path::new(&files[4]));
 }
 

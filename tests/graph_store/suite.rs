@@ -222,7 +222,10 @@ pub async fn missing_file_gets_names_that_end_alike(fresh: Fresh) {
     for asked in ["file0002.py", "wrong/folder/file0002.py"] {
         match store.similar(REPO, asked, 3).await.unwrap() {
             Similar::NoFile(of, names) => {
-                assert_eq!((&*of.id, names.iter().map(|name| &**name).collect::<Vec<_>>()), ("one", vec!["src/part2/file0002.py"]));
+                assert_eq!(
+                    (&*of.id, names.iter().map(|name| &**name).collect::<Vec<_>>()),
+                    ("one", vec!["src/part2/file0002.py"])
+                );
             }
             other => panic!("{other:?}"),
         }

@@ -32,7 +32,10 @@ async fn submitted_repository_waits_in_line() {
     let first = ingest(&server, "https://example.com/a/one").await;
     assert_eq!(first.status, 202, "{first:?}");
     let first = first.json();
-    assert_eq!((&first["queue_position"], &first["queue_size"], &first["existing"]), (&json!(1), &json!(1), &json!(false)));
+    assert_eq!(
+        (&first["queue_position"], &first["queue_size"], &first["existing"]),
+        (&json!(1), &json!(1), &json!(false))
+    );
     let second = server.post(&format!("{INGEST}/{}", escaped("https://example.com/a/two.git/")), &json!({})).await;
     assert_eq!(second.status, 202, "{second:?}");
     let second = second.json();
@@ -53,7 +56,10 @@ async fn same_repository_again_is_the_same_job() {
     claim(&server).await;
     claim(&server).await;
     let running = ingest(&server, "https://example.com/a/two").await.json();
-    assert_eq!((&running["job_id"], &running["queue_position"], &running["queue_size"]), (&two["job_id"], &json!(0), &json!(0)));
+    assert_eq!(
+        (&running["job_id"], &running["queue_position"], &running["queue_size"]),
+        (&two["job_id"], &json!(0), &json!(0))
+    );
 }
 
 #[tokio::test]
@@ -110,7 +116,10 @@ async fn bad_urls_are_refused_in_both_forms() {
             assert_eq!(answer.refusal(), refused(400, "TM0012"), "{url:?} in the path: {answer:?}");
         }
     }
-    assert_eq!(ingest(&server, &format!("https://example.com/{}", "a".repeat(3000))).await.refusal(), refused(400, "TM0012"));
+    assert_eq!(
+        ingest(&server, &format!("https://example.com/{}", "a".repeat(3000))).await.refusal(),
+        refused(400, "TM0012")
+    );
     assert_eq!(server.post(INGEST, &json!({})).await.refusal(), refused(400, "TM0003"));
     assert_eq!(server.post(INGEST, &json!({ "repo_url": 7 })).await.refusal(), refused(400, "TM0004"));
     assert_eq!(server.get("/v1/jobs?kind=graph").await.json()["items"], json!([]), "nothing was queued");
@@ -165,7 +174,10 @@ async fn worker_is_idle_then_trains_and_is_offline_while_it_stops() {
     assert_eq!(server.get(STATUS).await.json()["pending"], 2);
     let lease = claim(&server).await;
     let status = server.get(STATUS).await.json();
-    assert_eq!((&status["status"], &status["pending"]), (&json!("Training Graph on https://example.com/a/one"), &json!(1)));
+    assert_eq!(
+        (&status["status"], &status["pending"]),
+        (&json!("Training Graph on https://example.com/a/one"), &json!(1))
+    );
     assert_eq!(status["running"][0]["job_id"], &*lease.id);
     server.jobs.queue().finish(lease, End::Succeeded(json!({}))).await.unwrap();
     assert_eq!(server.get(STATUS).await.json()["status"], "Idle");
@@ -229,7 +241,10 @@ async fn stale_job_is_shown_as_skipped_with_the_reason() {
         }
         assert!(looks.elapsed() < super::server::PATIENCE, "it is never skipped");
     };
-    assert_eq!((&skipped["state"], &skipped["reason"]), (&json!("skipped"), &json!("not started within its time to live")));
+    assert_eq!(
+        (&skipped["state"], &skipped["reason"]),
+        (&json!("skipped"), &json!("not started within its time to live"))
+    );
 }
 
 async fn learned(server: &Server, repo_url: &str, names: &[&str]) {

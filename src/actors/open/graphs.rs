@@ -14,9 +14,7 @@ use crate::stores::qdrant::graphs::QdrantGraphs;
 pub(super) fn with_vectors(config: &Config, store: Arc<dyn GraphStore>) -> Arc<dyn GraphStore> {
     match config.store.vectors.backend {
         VectorsBackend::Embedded => store,
-        VectorsBackend::Qdrant => {
-            Arc::new(QdrantGraphs::new(store, &config.qdrant, &config.graph.qdrant_collection))
-        }
+        VectorsBackend::Qdrant => Arc::new(QdrantGraphs::new(store, &config.qdrant, &config.graph.qdrant_collection)),
     }
 }
 

@@ -22,8 +22,7 @@ pub enum Colours {
 /// Draws the nodes where their vectors put them. Those without an edge are left out: chance put them where they are.
 pub(super) fn draw(space: &Space, colours: Colours) -> String {
     let degrees = space.degrees();
-    let shown: Vec<u32> =
-        (0_u32..).zip(&degrees).filter(|(_, degree)| **degree > 0).map(|(node, _)| node).collect();
+    let shown: Vec<u32> = (0_u32..).zip(&degrees).filter(|(_, degree)| **degree > 0).map(|(node, _)| node).collect();
     let pick = |node: &u32| space.names[*node as usize].clone();
     let paths: Vec<String> = shown.iter().map(pick).collect();
     let mut place = vec![u32::MAX; space.names.len()];
@@ -32,8 +31,7 @@ pub(super) fn draw(space: &Space, colours: Colours) -> String {
     }
     let edges: Vec<(u32, u32)> =
         space.edges.iter().map(|&(from, to)| (place[from as usize], place[to as usize])).collect();
-    let vectors: Vec<f32> =
-        shown.iter().filter_map(|&node| space.embeddings.row(node)).flatten().copied().collect();
+    let vectors: Vec<f32> = shown.iter().filter_map(|&node| space.embeddings.row(node)).flatten().copied().collect();
     let positions = project(&vectors, space.embeddings.dimension, SEED);
     let groups = match colours {
         Colours::Folder => by_folder(&paths),
@@ -49,6 +47,13 @@ pub(super) fn draw(space: &Space, colours: Colours) -> String {
     if left_out > 0 {
         let _ = write!(subtitle, "; {left_out} nodes without an edge are left out");
     }
-    Picture { title: &space.title, subtitle: &subtitle, paths: &paths, positions: &positions, edges: &edges, groups: &groups }
-        .to_svg()
+    Picture {
+        title: &space.title,
+        subtitle: &subtitle,
+        paths: &paths,
+        positions: &positions,
+        edges: &edges,
+        groups: &groups,
+    }
+    .to_svg()
 }

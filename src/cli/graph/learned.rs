@@ -49,7 +49,9 @@ impl Space {
             title: format!("{} at {commit}", learned.url),
             is_repository: true,
             names: (0..graph.nodes()).map(|index| graph.name(node(index)).to_owned()).collect(),
-            languages: (0..graph.nodes()).map(|index| graph.files.get(index).map(|file| file.language.name())).collect(),
+            languages: (0..graph.nodes())
+                .map(|index| graph.files.get(index).map(|file| file.language.name()))
+                .collect(),
             edges: graph.edges.iter().map(|edge| (edge.from, edge.to)).collect(),
             csr: Csr::from_edges(graph.nodes(), &graph.weighted_edges(), directed)?,
             embeddings: learned.embeddings,

@@ -26,7 +26,8 @@ const FILE: &str = "file_path, language, imports, imported_by, vector";
 /// Daemons that begin a training of one repository at once do so one after the other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('tidemill graph ' || $1, 0))";
 const DROP_OLD: &str = "DELETE FROM analytics.graphs WHERE NOT published AND (repo_url = $1 OR begun_at < $2)";
-const INSERT: &str = "INSERT INTO analytics.graphs (id, repo_url, commit_id, job_id, correlation_id, trained_at, dimension,
+const INSERT: &str =
+    "INSERT INTO analytics.graphs (id, repo_url, commit_id, job_id, correlation_id, trained_at, dimension,
         files, connected, edges, metrics) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::json)";
 /// Locks the training, so that it is not dropped before its files are there.
 const ADD: &str = "INSERT INTO analytics.graph_files (graph_id, file_path, language, imports, imported_by, vector)
@@ -86,12 +87,7 @@ impl GraphStore for PostgresStore {
         })
     }
 
-    fn similar<'a>(
-        &'a self,
-        repo_url: &'a str,
-        path: &'a str,
-        k: usize,
-    ) -> BoxFuture<'a, Result<Similar, StoreError>> {
+    fn similar<'a>(&'a self, repo_url: &'a str, path: &'a str, k: usize) -> BoxFuture<'a, Result<Similar, StoreError>> {
         let (pools, repo_url, path) = (Arc::clone(&self.pools), repo_url.to_owned(), path.to_owned());
         self.call("similar_files", async move {
             let lease = readers(&pools).lease().await?;

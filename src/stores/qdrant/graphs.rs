@@ -220,12 +220,7 @@ impl GraphStore for QdrantGraphs {
         self.store.list()
     }
 
-    fn similar<'a>(
-        &'a self,
-        repo_url: &'a str,
-        path: &'a str,
-        k: usize,
-    ) -> BoxFuture<'a, Result<Similar, StoreError>> {
+    fn similar<'a>(&'a self, repo_url: &'a str, path: &'a str, k: usize) -> BoxFuture<'a, Result<Similar, StoreError>> {
         async move {
             let graphs = self.store.list().await?;
             let Some(graph) = graphs.into_iter().find(|graph| &*graph.repo_url == repo_url) else {

@@ -64,12 +64,7 @@ impl GraphStore for SqliteStore {
         self.call("list_graphs", self.workers.read(list))
     }
 
-    fn similar<'a>(
-        &'a self,
-        repo_url: &'a str,
-        path: &'a str,
-        k: usize,
-    ) -> BoxFuture<'a, Result<Similar, StoreError>> {
+    fn similar<'a>(&'a self, repo_url: &'a str, path: &'a str, k: usize) -> BoxFuture<'a, Result<Similar, StoreError>> {
         let (repo_url, path) = (repo_url.to_owned(), path.to_owned());
         self.call("similar_files", self.workers.read(move |connection| similar(connection, &repo_url, &path, k)))
     }
@@ -132,7 +127,8 @@ fn add(connection: &Connection, id: &str, files: &[FileVector]) -> rusqlite::Res
     if connection.prepare_cached(open)?.query_row([id], |_| Ok(())).optional()?.is_none() {
         return Ok(false);
     }
-    let insert = format!("INSERT OR REPLACE INTO analytics_graph_files (graph_id, {FILE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
+    let insert =
+        format!("INSERT OR REPLACE INTO analytics_graph_files (graph_id, {FILE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
     let mut statement = connection.prepare_cached(&insert)?;
     for file in files {
         let vector = to_bytes(&file.vector);

@@ -30,7 +30,11 @@ pub(crate) async fn similar(
 ) -> ApiResult<Json<Value>> {
     let parameters = parameters.only(SIMILAR_PARAMETERS)?;
     let Some(file) = parameters.text("file") else {
-        return Err(ApiError::field(ErrorCode::MissingField, "file", "file needs the path of a file of the repository"));
+        return Err(ApiError::field(
+            ErrorCode::MissingField,
+            "file",
+            "file needs the path of a file of the repository",
+        ));
     };
     if file.len() > MAX_PATH_BYTES {
         return Err(invalid("file", format!("over {MAX_PATH_BYTES} bytes")));
@@ -65,9 +69,8 @@ async fn known(app: &App, repo: &str) -> ApiResult<String> {
         return Ok(url);
     }
     let name = bare(repo);
-    let ends = |graph: &&Graph| {
-        bare(&graph.repo_url).strip_suffix(name).is_some_and(|before| before.ends_with(['/', ':']))
-    };
+    let ends =
+        |graph: &&Graph| bare(&graph.repo_url).strip_suffix(name).is_some_and(|before| before.ends_with(['/', ':']));
     let mut matching = graphs.iter().filter(ends);
     match (name.is_empty(), matching.next(), matching.next()) {
         (false, Some(only), None) => Ok(only.repo_url.to_string()),
