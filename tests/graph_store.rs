@@ -52,6 +52,7 @@ fn postgres_with(config: PostgresConfig) -> Option<Fresh> {
 }
 
 /// With the vectors in Qdrant too.
+#[expect(clippy::unnecessary_wraps, reason = "a server may not be there, this one always is")]
 fn qdrant() -> Option<Fresh> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.sqlite3");

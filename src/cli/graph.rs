@@ -33,7 +33,7 @@ const MAX_EDGES: usize = 200_000_000;
 /// Steps of the progress bar.
 const STEPS: u64 = 1000;
 
-/// Learn where a repository's files, or the nodes of a graph, sit among each other (Node2Vec). Works in this process: no
+/// Learn where a repository's files, or the nodes of a graph, sit among each other (node2vec). Works in this process: no
 /// daemon is needed and nothing is stored but the files named. Parameters are those of section `graph` of the
 /// configuration; `--set graph.training.dimension=128` changes one.
 #[derive(Debug, Args)]

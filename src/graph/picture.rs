@@ -22,8 +22,8 @@ const MAX_LINES: usize = 20_000;
 const OUTLIERS: f32 = 0.005;
 /// Colours that stay apart for people with any kind of colour vision, as far as so many can.
 const COLOURS: [&str; 12] = [
-    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee7733", "#009988", "#997700", "#6699cc",
-    "#882255", "#44aa99",
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee7733", "#009988", "#775500", "#332288",
+    "#ddaadd", "#99cc55",
 ];
 /// Of what is in no group with a colour.
 const OTHER: &str = "#b0b0b0";
@@ -68,8 +68,8 @@ impl Picture<'_> {
         // one scale for both, so that distances can be compared
         let scale = ((right - left) / x.extent()).min((bottom - top) / y.extent());
         let spot = |position: &[f32; 2]| {
-            let across = f32::midpoint(left, right) + x.from_middle(position[0]) * scale;
-            let down = f32::midpoint(top, bottom) + y.from_middle(position[1]) * scale;
+            let across = f32::midpoint(left, right) + x.off_middle(position[0]) * scale;
+            let down = f32::midpoint(top, bottom) + y.off_middle(position[1]) * scale;
             [across.clamp(left, right), down.clamp(top, bottom)]
         };
         self.positions.iter().map(spot).collect()
@@ -109,8 +109,8 @@ impl Picture<'_> {
         };
         let _ = write!(svg, "<path fill=\"none\" stroke=\"#777777\" stroke-width=\"0.6\" opacity=\"{opacity}\" d=\"");
         for &(from, to) in self.edges.iter().step_by(step) {
-            if let (Some(a), Some(b)) = (spots.get(from as usize), spots.get(to as usize)) {
-                let _ = write!(svg, "M{:.1} {:.1}L{:.1} {:.1}", a[0], a[1], b[0], b[1]);
+            if let (Some([x, y]), Some([to_x, to_y])) = (spots.get(from as usize), spots.get(to as usize)) {
+                let _ = write!(svg, "M{x:.1} {y:.1}L{to_x:.1} {to_y:.1}");
             }
         }
         svg.push_str("\"/>\n");
@@ -207,7 +207,7 @@ impl Axis {
         (self.high - self.low).max(f32::EPSILON)
     }
 
-    fn from_middle(&self, value: f32) -> f32 {
+    fn off_middle(&self, value: f32) -> f32 {
         if value.is_finite() { value - f32::midpoint(self.low, self.high) } else { 0.0 }
     }
 }

@@ -1,6 +1,7 @@
 //! Repositories through the real daemon: submitted, read, learned, stored, asked; and what a `kill -9`, a call to end and
 //! bad repositories do.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -57,7 +58,7 @@ fn two_packages(modules: usize) -> Vec<(String, String)> {
         for module in 0..modules {
             let mut text = String::new();
             for step in [1, 2, 3] {
-                text.push_str(&format!("from {package} import m{}\n", (module + step) % modules));
+                let _ = writeln!(text, "from {package} import m{}", (module + step) % modules);
             }
             files.push((format!("{package}/m{module}.py"), text));
         }

@@ -142,10 +142,8 @@ fn publish(connection: &Connection, id: &str) -> rusqlite::Result<Option<Unfit>>
     let sql = "SELECT repo_url, published, files - (SELECT count(*) FROM analytics_graph_files WHERE graph_id = ?1)
         FROM analytics_graphs WHERE id = ?1";
     let state = |row: &Row<'_>| Ok((text(row, 0)?, row.get::<_, bool>(1)?, row.get::<_, i64>(2)?));
-    let (repo_url, published, missing) = match connection.prepare_cached(sql)?.query_row([id], state).optional()? {
-        None => return Ok(Some(Unfit::Dropped)),
-        Some(state) => state,
-    };
+    let found = connection.prepare_cached(sql)?.query_row([id], state).optional()?;
+    let Some((repo_url, published, missing)) = found else { return Ok(Some(Unfit::Dropped)) };
     if published {
         return Ok(None);
     }
