@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test file uses its own part")]
 mod postgres_server;
 #[path = "support/services/qdrant.rs"]
+#[expect(clippy::unnecessary_wraps, reason = "its answers have one form")]
 mod qdrant_server;
 #[path = "support/services.rs"]
 mod services;
