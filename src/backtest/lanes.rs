@@ -236,7 +236,9 @@ pub fn run_block(width: Width, market: &Market<'_>, common: &Common, sets: Sets<
     let shorts = common.way.shorts();
     match width {
         #[cfg(target_arch = "x86_64")]
-        Width::Avx512 if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") => {
+        Width::Avx512
+            if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") =>
+        {
             // SAFETY: the processor has the feature, as found in the line above.
             unsafe { avx512((shorts, stops), market, common, (&terms, sets.source), out) }
         }

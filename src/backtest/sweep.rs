@@ -5,7 +5,9 @@
 //! of cores or on where a sweep was interrupted.
 
 mod checkpoint;
+mod columns;
 mod evaluator;
+mod ground;
 mod keep;
 mod metrics;
 mod request;
@@ -17,9 +19,10 @@ use std::time::{Duration, Instant};
 
 pub use checkpoint::Checkpoint;
 use checkpoint::fingerprint;
+pub use columns::run_columns;
 use evaluator::{Batch, Evaluator};
-pub use keep::{Surface, SweepRow};
 use keep::{Best, SurfaceKeeper};
+pub use keep::{Surface, SweepRow};
 pub use metrics::{SWEEP_METRICS, SetMetrics};
 pub use request::{All, Keep, Ranking, Search, SurfaceRequest, SweepRequest, Top};
 use serde_json::{Map, Value};

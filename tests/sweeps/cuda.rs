@@ -184,7 +184,11 @@ fn the_kernel_gives_what_the_lanes_give() {
             );
         }
         let odd = expected.iter().filter(|totals| totals.odd).count();
-        assert!(odd * 5 <= expected.len(), "case {case}: {odd} of {} sets are left to the other engine", expected.len());
+        assert!(
+            odd * 5 <= expected.len(),
+            "case {case}: {odd} of {} sets are left to the other engine",
+            expected.len()
+        );
         kernels.insert(packed.kernel);
     }
     assert_eq!(kernels.len(), NAMES.len(), "every kernel had its turn: {kernels:?}");
@@ -192,9 +196,9 @@ fn the_kernel_gives_what_the_lanes_give() {
 
 #[test]
 fn the_kernels_compile_for_gpus_without_spills() {
-    let cache = std::env::var("TIDEMILL_CACHE").map(PathBuf::from).or_else(|_| {
-        std::env::var("HOME").map(|home| Path::new(&home).join(".cache/tidemill"))
-    });
+    let cache = std::env::var("TIDEMILL_CACHE")
+        .map(PathBuf::from)
+        .or_else(|_| std::env::var("HOME").map(|home| Path::new(&home).join(".cache/tidemill")));
     let Some(directory) = cache.ok().map(|cache| cache.join("services/cuda-12.9")).filter(|path| path.is_dir()) else {
         return println!("skipped: NVRTC is not there; deploy/testenv/cuda.sh fetches it");
     };
@@ -212,7 +216,10 @@ fn the_kernels_compile_for_gpus_without_spills() {
         assert!(output.status.success(), "{said}");
         for name in NAMES {
             let about = said.split(&format!("Compiling entry function '{name}' ")).nth(1).expect(&said);
-            assert!(about.contains(" 0 bytes spill stores, 0 bytes spill loads"), "{name} for sm_{architecture}: {about}");
+            assert!(
+                about.contains(" 0 bytes spill stores, 0 bytes spill loads"),
+                "{name} for sm_{architecture}: {about}"
+            );
             let used = about.split("Used ").nth(1).and_then(|rest| rest.split(' ').next()).expect(about);
             println!("sm_{architecture} {name}: {used} registers");
         }

@@ -47,8 +47,14 @@ fn every_width_gives_the_same_bits() {
             tradable: &tradable,
         };
         let way = [Way::Long, Way::Short, Way::Both, Way::Four][random.usize(0..4)];
-        let common =
-            Common { init_cash: 100.0, way, min_size: 1e-8, delayed: random.bool(), required_return: 0.0, threshold: 0.0 };
+        let common = Common {
+            init_cash: 100.0,
+            way,
+            min_size: 1e-8,
+            delayed: random.bool(),
+            required_return: 0.0,
+            threshold: 0.0,
+        };
         let all: Vec<Vec<Totals>> = Width::available()
             .into_iter()
             .map(|width| {
@@ -96,7 +102,10 @@ fn lanes_agree_with_the_engine_for_one_set() {
             let report = expected.metrics.unwrap();
             for name in SWEEP_METRICS {
                 let (ours, theirs) = (row.metrics.get(name).unwrap(), special(report.get(name).unwrap()));
-                assert!(agree(ours, theirs, scale(name, base.init_cash)), "case {case}: {name} {ours} or {theirs}: {base:?}");
+                assert!(
+                    agree(ours, theirs, scale(name, base.init_cash)),
+                    "case {case}: {name} {ours} or {theirs}: {base:?}"
+                );
             }
         }
     }

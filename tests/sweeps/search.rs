@@ -70,7 +70,8 @@ fn a_stopped_sweep_goes_on_to_the_same_result() {
 
 #[test]
 fn a_surface_has_the_best_of_what_it_does_not_show() {
-    let result = sweep(r#", "surface": {"x": "fast", "y": "slow", "metric": "total_return"}"#, &SweepOptions::default());
+    let result =
+        sweep(r#", "surface": {"x": "fast", "y": "slow", "metric": "total_return"}"#, &SweepOptions::default());
     let surface = result.surface.unwrap();
     assert_eq!((surface.x_values.len(), surface.y_values.len(), surface.cells.len()), (15, 15, 225));
     let mut all = Collected::default();
@@ -121,7 +122,8 @@ fn requests_that_cannot_be_name_the_field() {
         write!(text, "{params}{rest}}}").unwrap();
         refused(&text)
     };
-    let huge = of(r#"{"fast": {"range": [1, 1000]}, "slow": {"range": [1, 1000]}, "fees": {"range": [0, 0.9, 0.001]}}"#, "");
+    let huge =
+        of(r#"{"fast": {"range": [1, 1000]}, "slow": {"range": [1, 1000]}, "fees": {"range": [0, 0.9, 0.001]}}"#, "");
     assert!(huge.contains("params") && huge.contains("901000000"), "{huge}");
     assert!(of(r#"{"fast": [2.5]}"#, "").contains("fast"));
     assert!(of(r#"{"fees": [0.1, 1.5]}"#, "").contains("fees"));

@@ -47,7 +47,11 @@ fn rows_are_backtests(strategy: &str, params: &str, extra: &str) {
 fn crossing_means() {
     let windows = r#"{"fast": {"range": [2, 12, 2]}, "slow": {"range": [2, 12, 2]}}"#;
     rows_are_backtests("ma_crossover", windows, r#", "combine": "combinations", "fees": 0.001"#);
-    rows_are_backtests("ma_crossover", r#"{"fast": [3, 5], "slow": [5, 20], "fees": [0, 0.001]}"#, r#", "direction": "both""#);
+    rows_are_backtests(
+        "ma_crossover",
+        r#"{"fast": [3, 5], "slow": [5, 20], "fees": [0, 0.001]}"#,
+        r#", "direction": "both""#,
+    );
 }
 
 #[test]

@@ -223,7 +223,13 @@ impl<V: Vector> Account<V> {
         self.open(lanes, position.mul(price), entry_fees, fees);
         self.long |= lanes;
         if STOPS {
-            self.set_stops(lanes, fill.close, &terms.stop_long[lane..], &terms.target_long[lane..], &terms.trails[lane..]);
+            self.set_stops(
+                lanes,
+                fill.close,
+                &terms.stop_long[lane..],
+                &terms.target_long[lane..],
+                &terms.trails[lane..],
+            );
         }
     }
 
@@ -285,7 +291,13 @@ impl<V: Vector> Account<V> {
         self.long &= !lanes;
         self.short |= lanes;
         if STOPS {
-            self.set_stops(lanes, fill.close, &terms.stop_short[lane..], &terms.target_short[lane..], &terms.trails[lane..]);
+            self.set_stops(
+                lanes,
+                fill.close,
+                &terms.stop_short[lane..],
+                &terms.target_short[lane..],
+                &terms.trails[lane..],
+            );
         }
     }
 

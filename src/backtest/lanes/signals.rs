@@ -1,6 +1,8 @@
 //! Signals of a block as bits: comparisons run along the bars of one set, where prices and indicators lie side by side,
 //! then blocks of 64 sets × 64 bars are turned over, so that a bar's signals of all sets are one word.
 
+use rayon::prelude::*;
+
 use super::vector::Vector;
 use super::{BLOCK, CHUNK};
 
@@ -139,17 +141,26 @@ impl Columns {
         self.bars.div_ceil(CHUNK) * WORDS
     }
 
+    /// Columns of `bars` signals each, packed on all cores.
+    pub fn packed<T: Sync>(bars: usize, columns: &[T], of: impl Fn(&T) -> Column<'_> + Sync) -> Self {
+        let mut packed = Self::new(bars);
+        let stride = packed.stride();
+        packed.words = vec![0; columns.len() * 4 * stride];
+        packed.words.par_chunks_mut((4 * stride).max(1)).zip(columns).for_each(|(words, column)| {
+            let column = of(column);
+            let signals = [column.entries, column.exits, column.short_entries, column.short_exits];
+            for (words, signals) in words.chunks_mut(stride).zip(signals) {
+                pack(&signals[..bars.min(signals.len())], words);
+            }
+        });
+        packed
+    }
+
     /// Adds a column and gives its number.
     pub fn push(&mut self, column: Column<'_>) -> u32 {
-        let stride = self.stride();
-        let index = u32::try_from(self.words.len() / (4 * stride).max(1)).unwrap_or(u32::MAX);
-        for signals in [column.entries, column.exits, column.short_entries, column.short_exits] {
-            let start = self.words.len();
-            self.words.resize(start + stride, 0);
-            for (bar, _) in signals.iter().take(self.bars).enumerate().filter(|(_, given)| **given) {
-                self.words[start + bar / 64] |= 1 << (bar % 64);
-            }
-        }
+        let index = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let one = Self::packed(self.bars, &[column], |column| *column);
+        self.words.extend(one.words);
         index
     }
 
@@ -171,6 +182,19 @@ impl Columns {
     /// Whether a signal of a column is given at a bar: entry, exit, short entry, short exit.
     pub fn given(&self, column: usize, signal: usize, bar: usize) -> bool {
         self.words[(column * 4 + signal) * self.stride() + bar / 64] >> (bar % 64) & 1 == 1
+    }
+}
+
+/// Packs signals 64 to a word, lowest bit first.
+fn pack(signals: &[bool], words: &mut [u64]) {
+    for (word, signals) in words.iter_mut().zip(signals.chunks(64)) {
+        for (place, signals) in signals.chunks(8).enumerate() {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(signals).for_each(|(byte, signal)| *byte = u8::from(*signal));
+            // Eight bytes of 0 or 1: the product gathers their bits in its highest byte.
+            let bits = u64::from_le_bytes(bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+            *word |= bits << (8 * place);
+        }
     }
 }
 

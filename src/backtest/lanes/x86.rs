@@ -8,8 +8,7 @@ use std::arch::x86_64::{
     _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cmpeq_epi64, _mm256_div_pd, _mm256_loadu_pd, _mm256_max_pd,
     _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_set1_pd,
     _mm256_storeu_pd, _mm256_sub_pd, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_div_pd, _mm512_loadu_pd,
-    _mm512_mask_blend_pd, _mm512_max_pd, _mm512_min_pd, _mm512_mul_pd, _mm512_set1_pd, _mm512_storeu_pd,
-    _mm512_sub_pd,
+    _mm512_mask_blend_pd, _mm512_max_pd, _mm512_min_pd, _mm512_mul_pd, _mm512_set1_pd, _mm512_storeu_pd, _mm512_sub_pd,
 };
 
 use super::vector::Vector;

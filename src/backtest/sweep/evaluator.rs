@@ -4,23 +4,19 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::super::BacktestError;
 use super::super::column::Plan;
 use super::super::cuda::Gpu;
+use super::super::error::BacktestError;
 use super::super::lanes::signals::{Column, Columns, Rows, Rule, Source};
-use super::super::lanes::{self, Common, Market, Sets, Terms, Totals, Way};
-use super::super::metrics::ReturnSettings;
+use super::super::lanes::{self, Sets, Terms, Totals};
 use super::super::prices::Prices;
-use super::super::request::{
-    Accumulation, BacktestRequest, Compat, ConflictMode, Direction, DirectionConflict, Fill, OppositeEntry, Part,
-    StopEntryPrice, StopExit, StopExitPrice,
-};
+use super::super::request::BacktestRequest;
+use super::super::run;
 use super::super::signals::Signals;
 use super::super::simulation::initial_cash;
 use super::super::source::SignalSource;
-use super::super::stops::BarRange;
 use super::super::strategies::Strategy;
-use super::super::{return_settings, run};
+use super::ground::{Ground, lane_terms};
 use super::metrics::SetMetrics;
 use super::request::{SweepRequest, set_execution};
 use super::rules::{RowKey, check, rule, set_param};
@@ -37,31 +33,15 @@ enum Decider {
 /// Evaluates sets on one series of bars.
 pub(super) struct Evaluator<'a> {
     space: &'a Space,
-    /// The request without prices and signals, which each set would have to copy.
-    base: BacktestRequest,
+    ground: Ground,
     decider: Decider,
     prices: &'a Prices,
-    settings: ReturnSettings,
-    bars: Bars,
-    common: Common,
-    /// Whether the lanes can do what the request asks for.
-    wide: bool,
     /// Which parameters belong to the execution.
     execution: Vec<bool>,
     rows: Rows,
     numbers: HashMap<RowKey, u32>,
     most_rows: usize,
     gpu: Option<Gpu>,
-}
-
-/// Bars without gaps, as the lanes read them.
-struct Bars {
-    close: Vec<f64>,
-    fill: Vec<f64>,
-    open: Vec<f64>,
-    high: Vec<f64>,
-    low: Vec<f64>,
-    tradable: Vec<u64>,
 }
 
 /// Sets evaluated together.
@@ -86,46 +66,16 @@ impl<'a> Evaluator<'a> {
         given: Option<&Signals>,
         memory: usize,
     ) -> Result<Self, BacktestError> {
-        let settings = return_settings(&request.base, prices)?;
-        let base = BacktestRequest {
-            prices: None,
-            signals: SignalSource::Holding,
-            compat: Compat::VectorBt,
-            parts: vec![Part::Metrics],
-            portfolio_id: Some(String::new()),
-            bootstrap: None,
-            ..request.base.clone()
-        };
-        if base.fill == Fill::NextOpen && prices.open().is_none() {
-            return Err(BacktestError::combination("fill", "next_open needs prices.open"));
-        }
         let decider = decider(&request.base.signals, prices.len(), given)?;
-        let execution = check_params(space, &base, &decider)?;
-        let wide = lanes_can(&base) && space.names().iter().all(|name| !matches!(name.as_str(), "init_cash" | "size" | "tp_trail"));
-        let required_per_bar = (1.0 + settings.required_return).powf(1.0 / settings.bars_per_year) - 1.0;
         let short_side = matches!(&decider, Decider::Given(signals, _) if signals.has_short_side());
-        let common = Common {
-            init_cash: base.init_cash,
-            way: match base.direction {
-                _ if short_side => Way::Four,
-                Direction::Long => Way::Long,
-                Direction::Short => Way::Short,
-                Direction::Both => Way::Both,
-            },
-            min_size: base.min_size,
-            delayed: base.fill == Fill::NextOpen,
-            required_return: settings.required_return,
-            threshold: settings.risk_free + required_per_bar,
-        };
+        let mut ground = Ground::new(&request.base, prices, short_side)?;
+        let execution = check_params(space, &ground.base, &decider)?;
+        ground.wide &= space.names().iter().all(|name| !matches!(name.as_str(), "init_cash" | "size" | "tp_trail"));
         Ok(Self {
             space,
-            base,
+            ground,
             decider,
             prices,
-            settings,
-            bars: Bars::new(prices, request.base.fill),
-            common,
-            wide,
             execution,
             rows: Rows::new(prices.len()),
             numbers: HashMap::new(),
@@ -136,7 +86,7 @@ impl<'a> Evaluator<'a> {
 
     /// Computes on `gpu` what the lanes would.
     pub fn with_gpu(mut self, gpu: Option<Gpu>) -> Self {
-        self.gpu = gpu.filter(|_| self.wide);
+        self.gpu = gpu.filter(|_| self.ground.wide);
         if let Some(gpu) = &mut self.gpu {
             gpu.forget();
             // Where the driver does not say what is free, it will not run a kernel either: that is when it is left.
@@ -171,7 +121,7 @@ impl<'a> Evaluator<'a> {
             .zip(sets)
             .with_min_len(64)
             .for_each(|((values, positions), set)| self.space.set(*set, positions, values));
-        let metrics = if self.wide { self.wide(&values)? } else { self.one_by_one(&values)? };
+        let metrics = if self.ground.wide { self.wide(&values)? } else { self.one_by_one(&values)? };
         Ok(Batch { taken: metrics.len(), values, positions, metrics })
     }
 
@@ -207,11 +157,12 @@ impl<'a> Evaluator<'a> {
             self.rows.push(row);
         }
         let totals = self.totals(&terms, &rules);
-        let metrics = totals.par_iter().zip(values.par_chunks(width)).with_min_len(64).map(|(totals, set)| {
-            match SetMetrics::from_totals(totals, self.prices.len(), self.common.init_cash, &self.settings) {
-                Some(metrics) => Ok(metrics),
-                None => self.alone(set),
-            }
+        let metrics = totals.par_iter().zip(values.par_chunks(width)).with_min_len(64).map(|(totals, set)| match self
+            .ground
+            .metrics(totals)
+        {
+            Some(metrics) => Ok(metrics),
+            None => self.alone(set),
         });
         metrics.collect()
     }
@@ -224,9 +175,9 @@ impl<'a> Evaluator<'a> {
             Decider::Given(_, columns) => Source::Columns(columns, &indices),
         };
         let sets = Sets { terms, source };
-        let market = self.bars.market();
+        let market = self.ground.bars.market();
         if let Some(gpu) = &mut self.gpu {
-            match gpu.run(&market, &self.common, sets) {
+            match gpu.run(&market, &self.ground.common, sets) {
                 Ok(totals) => return totals,
                 Err(error) => {
                     tracing::warn!(device = gpu.name(), %error, "gpu failed, the cpu goes on");
@@ -235,7 +186,7 @@ impl<'a> Evaluator<'a> {
             }
         }
         let mut totals = vec![Totals::default(); terms.len()];
-        lanes::run(&market, &self.common, sets, &mut totals);
+        lanes::run(&market, &self.ground.common, sets, &mut totals);
         totals
     }
 
@@ -252,7 +203,7 @@ impl<'a> Evaluator<'a> {
 
     /// The request and the strategy of one set.
     fn applied(&self, set: &[f64]) -> Result<(BacktestRequest, Option<Strategy>), BacktestError> {
-        let mut request = self.base.clone();
+        let mut request = self.ground.base.clone();
         let mut strategy = match &self.decider {
             Decider::Strategy(strategy) => Some((**strategy).clone()),
             Decider::Given(..) => None,
@@ -284,48 +235,6 @@ impl<'a> Evaluator<'a> {
             (Decider::Strategy(strategy), None) => run(&request, self.prices, &strategy.signals(self.prices)?)?,
         };
         Ok(SetMetrics::from_result(&result))
-    }
-}
-
-impl Bars {
-    fn new(prices: &Prices, fill: Fill) -> Self {
-        let closes = prices.close();
-        let at = |column: Option<&[f64]>, bar: usize| column.map_or(f64::NAN, |column| column[bar]);
-        let mut before = closes.iter().copied().find(|close| !close.is_nan()).unwrap_or(f64::NAN);
-        let mut bars = Self {
-            close: Vec::with_capacity(closes.len()),
-            fill: Vec::new(),
-            open: Vec::with_capacity(closes.len()),
-            high: Vec::with_capacity(closes.len()),
-            low: Vec::with_capacity(closes.len()),
-            tradable: Vec::new(),
-        };
-        for (bar, &close) in closes.iter().enumerate() {
-            before = if close.is_nan() { before } else { close };
-            let range = BarRange::new(at(prices.open(), bar), at(prices.high(), bar), at(prices.low(), bar), close);
-            bars.close.push(before);
-            bars.open.push(if close.is_nan() { before } else { range.open });
-            bars.high.push(if close.is_nan() { f64::NEG_INFINITY } else { range.high });
-            bars.low.push(if close.is_nan() { f64::INFINITY } else { range.low });
-        }
-        let fills = match fill {
-            Fill::Close => closes,
-            Fill::NextOpen => prices.open().unwrap_or(closes),
-        };
-        bars.tradable = lanes::words_of(closes.iter().zip(fills).map(|(close, fill)| !close.is_nan() && !fill.is_nan()));
-        bars.fill = fills.iter().zip(&bars.close).map(|(fill, close)| if fill.is_nan() { *close } else { *fill }).collect();
-        bars
-    }
-
-    fn market(&self) -> Market<'_> {
-        Market {
-            close: &self.close,
-            fill: &self.fill,
-            open: &self.open,
-            high: &self.high,
-            low: &self.low,
-            tradable: &self.tradable,
-        }
     }
 }
 
@@ -381,38 +290,5 @@ fn check_params(space: &Space, base: &BacktestRequest, decider: &Decider) -> Res
             }
         }
     }
-    Plan::new(base)?;
-    initial_cash(base)?;
     Ok(execution)
-}
-
-/// What a set trades under, as the lanes take it.
-fn lane_terms(request: &BacktestRequest) -> Terms {
-    Terms {
-        fees: request.fees,
-        fixed_fees: request.fixed_fees,
-        slippage: request.slippage,
-        stop_loss: request.sl_stop,
-        trailing: request.sl_trail,
-        take_profit: request.tp_stop,
-    }
-}
-
-/// Whether the lanes do all that the request asks for.
-fn lanes_can(request: &BacktestRequest) -> bool {
-    let whole = request.size.is_none_or(|size| size == f64::INFINITY)
-        && request.max_size.is_none()
-        && request.size_granularity.is_none()
-        && request.accumulate == Accumulation::Disabled;
-    let plain_signals = request.upon_long_conflict == ConflictMode::Ignore
-        && request.upon_short_conflict == ConflictMode::Ignore
-        && request.upon_dir_conflict == DirectionConflict::Ignore
-        && matches!(request.upon_opposite_entry, OppositeEntry::Reverse | OppositeEntry::ReverseReduce);
-    let plain_stops = request.tp_trail.is_none()
-        && request.stop_entry_price == StopEntryPrice::Close
-        && request.stop_exit_price == StopExitPrice::StopLimit
-        && matches!(request.upon_stop_exit, StopExit::Close | StopExit::CloseReduce);
-    let plain_money = !request.lock_cash && request.limit.is_none() && request.margin.is_none();
-    // A deflated ratio needs moments that the lanes do not sum up.
-    whole && plain_signals && plain_stops && plain_money && request.trials.is_none()
 }

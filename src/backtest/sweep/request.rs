@@ -12,8 +12,7 @@ use super::metrics::SWEEP_METRICS;
 use super::space::{Combine, Space, Values, as_json};
 
 /// Settings of the execution that can be varied beside a strategy's parameters.
-const EXECUTION: [&str; 8] =
-    ["fees", "fixed_fees", "init_cash", "size", "sl_stop", "slippage", "tp_stop", "tp_trail"];
+const EXECUTION: [&str; 8] = ["fees", "fixed_fees", "init_cash", "size", "sl_stop", "slippage", "tp_stop", "tp_trail"];
 
 /// One sweep. In JSON and TOML it is the backtest's request with `params`, `combine`, `keep`, `search` and `surface`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

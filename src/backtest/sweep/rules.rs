@@ -111,7 +111,12 @@ pub(super) fn set_param(strategy: &mut Strategy, name: &str, value: f64) -> Resu
 }
 
 /// A count of bars.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::float_cmp, reason = "checked to be whole and small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "checked to be whole and small"
+)]
 fn whole(name: &str, value: f64) -> Result<usize, BacktestError> {
     if value == value.trunc() && (1.0..=1e6).contains(&value) {
         return Ok(value as usize);

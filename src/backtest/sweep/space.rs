@@ -54,7 +54,9 @@ impl TryFrom<Value> for Values {
             },
             other => number(other).map(|value| Self::List(vec![value])),
         }
-        .map_or(Err(ValuesError::Form(value)), |values| if values.is_empty() { Err(ValuesError::Empty) } else { Ok(values) })
+        .map_or(Err(ValuesError::Form(value)), |values| {
+            if values.is_empty() { Err(ValuesError::Empty) } else { Ok(values) }
+        })
     }
 }
 
@@ -98,7 +100,11 @@ impl Values {
     }
 
     /// How many.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be positive and below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be positive and below 2^53"
+    )]
     pub fn len(&self) -> u64 {
         match self {
             // A step that is no binary fraction must not lose the last value to rounding.
@@ -242,7 +248,8 @@ fn single_axes(values: &[Values], taken: &[usize]) -> Vec<Axis> {
 }
 
 fn combined_axes(values: &[Values]) -> Result<Vec<Axis>, BacktestError> {
-    let shared = (0..values.len()).map(|first| (first..values.len()).filter(move |other| values[*other] == values[first]));
+    let shared =
+        (0..values.len()).map(|first| (first..values.len()).filter(move |other| values[*other] == values[first]));
     let Some(parameters) = shared.map(Iterator::collect::<Vec<_>>).find(|group| group.len() > 1) else {
         return Err(BacktestError::combination("combine", "combinations need two parameters with the same values"));
     };
@@ -259,7 +266,8 @@ fn zipped_axis(names: &[String], values: &[Values]) -> Result<Vec<Axis>, Backtes
     let len = values.iter().map(Values::len).max().unwrap_or_default();
     for (name, values) in names.iter().zip(values) {
         if values.len() != len && values.len() != 1 {
-            let reason = format!("has {} values where others have {len}; zipped parameters have equally many", values.len());
+            let reason =
+                format!("has {} values where others have {len}; zipped parameters have equally many", values.len());
             return Err(BacktestError::combination(&format!("params.{name}"), reason));
         }
     }
