@@ -2,9 +2,11 @@
 //!
 //! In the order of a document's way: [`source`] → [`fingerprinter`] → [`embedder`] → [`deduplicator`] →
 //! [`sentiment_analyzer`] → [`sql_writer`] → [`vector_writer`] → [`publisher`]; [`dead_letters`] serves all.
-//! [`dispatcher`] runs durable jobs, such as [`reindex`].
+//! Bars go [`bar_source`] → [`bar_writer`]. [`dispatcher`] runs durable jobs, such as [`reindex`].
 //! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
 
+pub mod bar_source;
+pub mod bar_writer;
 pub mod check;
 pub mod compute;
 pub mod daemon;

@@ -1,5 +1,7 @@
 //! The stores: one trait per need, one folder per backend.
 
+pub mod backtests;
+pub mod bars;
 pub mod cache;
 pub mod claims;
 mod cursor;
@@ -12,6 +14,7 @@ pub mod postgres;
 pub mod qdrant;
 pub mod redis;
 pub mod shared_vectors;
+pub mod signals;
 pub mod sqlite;
 pub mod vector_index;
 pub mod vectors;
