@@ -57,7 +57,7 @@ pub async fn open(
     let (log, log_faults) = open_log(config)?;
     topics_are_there(config, &*log, &sockets).await?;
     let events = Arc::new(EventBus::new(EVENT_HISTORY));
-    let documents = open_documents(config, &sockets, &log_level, &events).await?;
+    let (documents, market) = open_documents(config, &sockets, &log_level, &events).await?;
     store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &documents).await?;
     let redis = open_redis(config)?;
@@ -74,6 +74,7 @@ pub async fn open(
         log,
         log_faults,
         documents,
+        market,
         vectors,
         lock,
         encoder,
@@ -87,6 +88,7 @@ pub async fn open(
         health: Health::default(),
         documents_topic: topics.documents.as_str().into(),
         analyses_topic: topics.analyses.as_str().into(),
+        signals_topic: topics.signals.as_str().into(),
         dead_letters_topic: topics.dead_letters.as_str().into(),
         reloader,
         log_level,

@@ -37,8 +37,7 @@ pub(super) struct Feed {
 /// If the consumer can't be made, the log fails for good or the thread panics.
 pub async fn run(services: Services, to: Mailboxes, ctx: ServiceContext) -> Result<(), Fault> {
     let config = services.live.config.load_full();
-    let feed =
-        Feed { name: "source", group: config.kafka.group.clone(), topic: config.kafka.topics.documents.clone() };
+    let feed = Feed { name: "source", group: config.kafka.group.clone(), topic: config.kafka.topics.documents.clone() };
     let admitting = services.clone();
     feed.run(&services, move |delivery| admit(&admitting, &to, delivery), ctx).await
 }

@@ -234,6 +234,7 @@ impl Declaration<'_> {
             log: Arc::clone(&services.log),
             outbox: services.log.outbox(),
             topic: Arc::clone(&services.analyses_topic),
+            signals_topic: Arc::clone(&services.signals_topic),
             events: Arc::clone(&services.events),
         };
         let config = &self.config.actors.publisher;

@@ -102,9 +102,7 @@ pub fn symbol(raw: &str) -> Result<String, Rejection> {
 pub fn check_interval(text: &str) -> Result<(), Rejection> {
     let number = text.strip_suffix(['s', 'm', 'h', 'd', 'w', 'M']);
     let valid = number.is_some_and(|digits| {
-        (1..=4).contains(&digits.len())
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && !digits.starts_with('0')
+        (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
     });
     if valid {
         return Ok(());

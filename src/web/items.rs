@@ -91,7 +91,8 @@ mod tests {
     use super::*;
 
     fn texts(body: &'static str, kind: BodyKind) -> Result<Vec<String>, ErrorCode> {
-        let split = split(&Bytes::from_static(body.as_bytes()), kind, 3, "documents").map_err(|error| error.rejection().code)?;
+        let split = split(&Bytes::from_static(body.as_bytes()), kind, 3, "documents")
+            .map_err(|error| error.rejection().code)?;
         Ok(split.items.iter().map(|item| String::from_utf8(item.to_vec()).unwrap()).collect())
     }
 

@@ -16,8 +16,10 @@ use crate::messages::code::Rejection;
 use crate::messages::document::Document;
 use crate::messages::event::EventBus;
 use crate::models::Encoder;
+use crate::stores::bars::BarStore;
 use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
+use crate::stores::signals::SignalStore;
 use crate::stores::vectors::VectorIndex;
 
 pub use super::forward::Node;
@@ -48,6 +50,12 @@ pub struct ApiState {
     pub log: Arc<dyn Log>,
     /// Topic of documents.
     pub documents_topic: Arc<str>,
+    /// Topic of bars.
+    pub bars_topic: Arc<str>,
+    /// Bars.
+    pub bars: Arc<dyn BarStore>,
+    /// What documents said of symbols.
+    pub signals: Arc<dyn SignalStore>,
     /// Verdicts and dead letters.
     pub documents: Arc<dyn DocumentStore>,
     /// Nearest neighbours for search.

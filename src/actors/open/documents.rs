@@ -1,10 +1,11 @@
-//! The store of documents.
+//! The relational store: documents, bars and what is made of both.
 
 use std::sync::Arc;
 
 use super::OpenError;
 use super::data_dir::lock_data_dir;
 use crate::actors::servers::Sockets;
+use crate::actors::services::Market;
 use crate::actors::waiting::patiently;
 use crate::config::Config;
 use crate::config::log::LogBackend;
@@ -22,15 +23,21 @@ pub(super) async fn open_documents(
     sockets: &Sockets,
     log_level: &LogLevel,
     events: &Arc<EventBus>,
-) -> Result<Arc<dyn DocumentStore>, OpenError> {
+) -> Result<(Arc<dyn DocumentStore>, Market), OpenError> {
     match config.store.backend {
-        StoreBackend::Sqlite => Ok(Arc::new(open_sqlite(config)?)),
+        StoreBackend::Sqlite => {
+            let store = Arc::new(open_sqlite(config)?);
+            let market = Market::of(&store);
+            Ok((store, market))
+        }
         StoreBackend::Postgres => {
             let patience = config.postgres.startup_wait();
             let open = async || PostgresStore::open(&config.postgres).await;
             let store = patiently("documents", patience, sockets, postgres::OpenError::may_pass, open).await?;
             store.keep_logs(log_level.tap(), events);
-            Ok(Arc::new(store))
+            let store = Arc::new(store);
+            let market = Market::of(&store);
+            Ok((store, market))
         }
     }
 }

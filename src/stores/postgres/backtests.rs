@@ -25,7 +25,8 @@ const LISTING: char = 'r';
 const COLUMNS: &str = "id, portfolio_id, kind, correlation_id, created_at, symbol, interval, strategy, initial_cash,
     final_value, total_return, sharpe_ratio, max_drawdown, trades_count, gpu_used, device, computation_seconds, bars, sets,
     request, seq";
-const SAVE: &str = "INSERT INTO analytics.backtests (id, portfolio_id, kind, correlation_id, created_at, symbol, interval,
+const SAVE: &str =
+    "INSERT INTO analytics.backtests (id, portfolio_id, kind, correlation_id, created_at, symbol, interval,
         strategy, initial_cash, final_value, total_return, sharpe_ratio, max_drawdown, trades_count, gpu_used, device,
         computation_seconds, bars, sets, request, result)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20::text::json,
@@ -37,7 +38,8 @@ const SAVE: &str = "INSERT INTO analytics.backtests (id, portfolio_id, kind, cor
         max_drawdown = excluded.max_drawdown, trades_count = excluded.trades_count, gpu_used = excluded.gpu_used,
         device = excluded.device, computation_seconds = excluded.computation_seconds, bars = excluded.bars,
         sets = excluded.sets, request = excluded.request, result = excluded.result";
-const ROWS: &str = "INSERT INTO analytics.sweep_results (sweep_id, position, correlation_id, params, metrics, total_return,
+const ROWS: &str =
+    "INSERT INTO analytics.sweep_results (sweep_id, position, correlation_id, params, metrics, total_return,
         sharpe_ratio, max_drawdown)
     SELECT $1, position, $2, params::json, metrics::json, total_return, sharpe_ratio, max_drawdown
     FROM unnest($3, $4, $5, $6, $7, $8)
@@ -131,13 +133,9 @@ async fn save(pools: &Pools, run: &StoredRun) -> Result<(), Failure> {
     values.add(Type::TEXT, escaped(&run.symbol));
     values.add(Type::TEXT, escaped(&run.interval));
     values.add(Type::TEXT, escape(&run.strategy).into_owned());
-    for figure in [
-        figures.initial_cash,
-        figures.final_value,
-        figures.total_return,
-        figures.sharpe_ratio,
-        figures.max_drawdown,
-    ] {
+    for figure in
+        [figures.initial_cash, figures.final_value, figures.total_return, figures.sharpe_ratio, figures.max_drawdown]
+    {
         values.add(Type::FLOAT8, figure);
     }
     values.add(Type::INT8, figures.trades_count);
@@ -177,8 +175,7 @@ async fn list(pools: &Pools, filter: &RunFilter, after: Cursor) -> Result<Page<S
             conditions.push(format!("{name} = {}", values.add(Type::TEXT, escape(value).into_owned())));
         }
     }
-    let condition =
-        if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+    let condition = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
     let limit = values.add(Type::INT8, i64::try_from(filter.limit + 1).unwrap_or(i64::MAX));
     let sql = format!(
         "SELECT {COLUMNS} FROM analytics.backtests {condition} ORDER BY created_at DESC, seq DESC LIMIT {limit}"

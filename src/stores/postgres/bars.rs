@@ -59,8 +59,7 @@ impl BarStore for PostgresStore {
 /// One statement; of bars of the same symbol, interval and time only the last.
 async fn write(pools: &Pools, rows: &[BarRow]) -> Result<(), Failure> {
     // in one order, so that daemons which write the same bars wait instead of blocking each other
-    let last: BTreeMap<_, _> =
-        rows.iter().map(|row| ((&row.bar.symbol, &row.bar.interval, row.bar.ts), row)).collect();
+    let last: BTreeMap<_, _> = rows.iter().map(|row| ((&row.bar.symbol, &row.bar.interval, row.bar.ts), row)).collect();
     let all = |of: &dyn Fn(&BarRow) -> String| last.values().map(|row| of(row)).collect::<Vec<String>>();
     let prices = |of: &dyn Fn(&Bar) -> f64| last.values().map(|row| of(&row.bar)).collect::<Vec<f64>>();
     let metadata = last

@@ -37,9 +37,8 @@ async fn list(pools: &Pools, filter: &SignalFilter, after: Option<Cursor>) -> Re
     let symbol = values.add(Type::TEXT, escape(&filter.symbol).into_owned());
     let from = values.add(Type::TIMESTAMPTZ, filter.from);
     let to = values.add(Type::TIMESTAMPTZ, filter.to);
-    let mut condition = format!(
-        "symbol = {symbol} AND ts >= coalesce({from}, '-infinity') AND ts < coalesce({to}, 'infinity')"
-    );
+    let mut condition =
+        format!("symbol = {symbol} AND ts >= coalesce({from}, '-infinity') AND ts < coalesce({to}, 'infinity')");
     if let Some((time, seq)) =
         after.and_then(|place| Some((DateTime::from_timestamp_micros(place.time_us)?, place.seq)))
     {

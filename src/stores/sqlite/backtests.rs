@@ -150,8 +150,7 @@ fn list(connection: &Connection, filter: &RunFilter, after: Cursor) -> rusqlite:
     let mut conditions = vec!["(created_at_us, seq) < (?, ?)"];
     let mut values: Vec<Value> = vec![after.time_us.into(), after.seq.into()];
     let kind = filter.kind.map(|kind| kind.as_str().to_owned());
-    for (condition, value) in
-        [("kind = ?", &kind), ("symbol = ?", &filter.symbol), ("strategy = ?", &filter.strategy)]
+    for (condition, value) in [("kind = ?", &kind), ("symbol = ?", &filter.symbol), ("strategy = ?", &filter.strategy)]
     {
         if let Some(value) = value {
             conditions.push(condition);
@@ -165,9 +164,7 @@ fn list(connection: &Connection, filter: &RunFilter, after: Cursor) -> rusqlite:
     );
     let mut rows: Vec<(StoredRun, Cursor)> = connection
         .prepare_cached(&sql)?
-        .query_map(params_from_iter(values), |row| {
-            Ok((run(row)?, Cursor { time_us: row.get(4)?, seq: row.get(20)? }))
-        })?
+        .query_map(params_from_iter(values), |row| Ok((run(row)?, Cursor { time_us: row.get(4)?, seq: row.get(20)? })))?
         .collect::<rusqlite::Result<_>>()?;
     Ok(page(&mut rows, filter.limit, LISTING))
 }
