@@ -5,6 +5,8 @@
 mod access;
 #[path = "web/bad_input.rs"]
 mod bad_input;
+#[path = "web/bars.rs"]
+mod bars;
 #[path = "web/cached.rs"]
 mod cached;
 #[path = "web/fakes.rs"]

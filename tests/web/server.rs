@@ -18,6 +18,7 @@ use tidemill::messages::event::EventBus;
 use tidemill::stores::cache::Cache;
 use tidemill::stores::cache::memory::MemoryCache;
 use tidemill::stores::jobs::{Clock, QueueRules};
+use tidemill::stores::sqlite::SqliteStore;
 use tidemill::stores::sqlite::jobs::SqliteJobs;
 use tidemill::web::state::{ApiState, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,7 +44,9 @@ pub struct Server {
     pub stopping: CancellationToken,
     pub task: tokio::task::JoinHandle<std::io::Result<()>>,
     pub jobs: Arc<Jobs>,
-    /// Holds the job queue.
+    /// Bars, signals and backtests.
+    pub market: Arc<SqliteStore>,
+    /// Holds the job queue and the market data.
     _directory: tempfile::TempDir,
 }
 
@@ -124,6 +127,8 @@ impl Server {
         let mut config = JobsConfig { max_payload_bytes: 1024, ..JobsConfig::default() };
         config.kinds.drill.capacity = Some(5);
         let jobs = Arc::new(Jobs::new(Arc::new(queue), registry, config, events.clone()));
+        let market = SqliteStore::open(&directory.path().join("market.sqlite3"), &StoreConfig::default()).unwrap();
+        let market = Arc::new(market);
         let state = ApiState {
             http,
             node,
@@ -132,6 +137,9 @@ impl Server {
             decode: Arc::new(decode),
             log: log.clone(),
             documents_topic: "documents".into(),
+            bars_topic: "bars".into(),
+            bars: market.clone(),
+            signals: market.clone(),
             documents: store.clone(),
             vectors: vectors.clone(),
             encoder: Arc::new(FakeEncoder::default()),
@@ -160,6 +168,7 @@ impl Server {
             stopping,
             task,
             jobs,
+            market,
             _directory: directory,
         }
     }
