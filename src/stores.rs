@@ -1,6 +1,7 @@
 //! The stores: one trait per need, one folder per backend.
 
 pub mod backtests;
+pub mod bar_file;
 pub mod bars;
 pub mod cache;
 pub mod claims;
@@ -16,5 +17,6 @@ pub mod redis;
 pub mod shared_vectors;
 pub mod signals;
 pub mod sqlite;
+pub mod table_file;
 pub mod vector_index;
 pub mod vectors;

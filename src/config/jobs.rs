@@ -75,6 +75,10 @@ pub struct JobsConfig {
 pub struct KindsConfig {
     /// Compares the vector index with the store of documents and repairs it.
     pub reindex: KindConfig,
+    /// Simulates a strategy on bars.
+    pub backtest: KindConfig,
+    /// Simulates many sets of a strategy's parameters.
+    pub sweep: KindConfig,
     /// Pretended work for tests; exists only with `faults.enabled`.
     pub drill: KindConfig,
 }
@@ -203,8 +207,8 @@ impl JobsConfig {
 }
 
 impl KindsConfig {
-    fn all(&self) -> [(&'static str, &KindConfig); 2] {
-        [("reindex", &self.reindex), ("drill", &self.drill)]
+    fn all(&self) -> [(&'static str, &KindConfig); 4] {
+        [("reindex", &self.reindex), ("backtest", &self.backtest), ("sweep", &self.sweep), ("drill", &self.drill)]
     }
 
     fn get(&self, kind: &str) -> Option<&KindConfig> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::code::{ErrorCode, Rejection};
+use crate::backtest::span::Span;
 use crate::text::clean::clean;
 use crate::text::decode::object;
 
@@ -26,7 +27,7 @@ pub struct Bar {
     pub symbol: Arc<str>,
     /// When the bar begins, to the microsecond.
     pub ts: DateTime<Utc>,
-    /// How long it lasts: a number and `s`, `m`, `h`, `d`, `w` or `M`, such as `5m` or `1d`.
+    /// How long it lasts, such as `5m` or `1d`; see [`interval`].
     pub interval: Arc<str>,
     /// First price.
     pub open: f64,
@@ -62,8 +63,7 @@ pub fn decode(bytes: &[u8]) -> Result<Bar, Rejection> {
     let mut object = object(bytes, MAX_BYTES, MAX_DEPTH, "a bar")?;
     let symbol = symbol(&text(&mut object, "symbol")?)?;
     let ts = time(&text(&mut object, "ts")?)?;
-    let interval = text(&mut object, "interval")?;
-    check_interval(&interval)?;
+    let interval = interval(&text(&mut object, "interval")?)?;
     let [open, high, low, close] = prices(&mut object)?;
     let volume = volume(&mut object)?;
     Ok(Bar {
@@ -95,21 +95,17 @@ pub fn symbol(raw: &str) -> Result<String, Rejection> {
     Err(Rejection::field(ErrorCode::InvalidBar, "symbol", said))
 }
 
-/// Whether this names an interval.
+/// An interval as it is kept: the same length of time is always written the same, `60m` as `1h` and `1w` as `7d`.
 ///
 /// # Errors
-/// If it is no number from 1 to 9999 with a unit.
-pub fn check_interval(text: &str) -> Result<(), Rejection> {
-    let number = text.strip_suffix(['s', 'm', 'h', 'd', 'w', 'M']);
-    let valid = number.is_some_and(|digits| {
-        (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
-    });
-    if valid {
-        return Ok(());
-    }
-    let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-    let said = format!("interval must be a number and s, m, h, d, w or M, such as 5m or 1d, got \"{shown}\"");
-    Err(Rejection::field(ErrorCode::InvalidBar, "interval", said))
+/// If it is no length of time.
+pub fn interval(text: &str) -> Result<String, Rejection> {
+    let span = text.parse::<Span>().map_err(|_| {
+        let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+        let said = format!("interval must be a number and s, m, h, d or w, such as 5m or 1d, got \"{shown}\"");
+        Rejection::field(ErrorCode::InvalidBar, "interval", said)
+    })?;
+    Ok(span.to_string())
 }
 
 fn text(object: &mut Map<String, Value>, field: &'static str) -> Result<String, Rejection> {
@@ -216,6 +212,12 @@ mod tests {
     }
 
     #[test]
+    fn same_interval_is_always_written_the_same() {
+        let written = ["1d", "24h", "60m", "1h30m", "1w"].map(|text| interval(text).unwrap());
+        assert_eq!(written, ["1d", "1d", "1h", "1h30m", "7d"]);
+    }
+
+    #[test]
     fn wrong_bars_are_refused_by_field() {
         for (field, value, code) in [
             ("symbol", json!(null), ErrorCode::MissingField),
@@ -227,7 +229,7 @@ mod tests {
             ("ts", json!(1_700_000_000), ErrorCode::WrongType),
             ("interval", json!("day"), ErrorCode::InvalidBar),
             ("interval", json!("0d"), ErrorCode::InvalidBar),
-            ("interval", json!("10000d"), ErrorCode::InvalidBar),
+            ("interval", json!("1M"), ErrorCode::InvalidBar),
             ("open", json!(null), ErrorCode::MissingField),
             ("open", json!("10"), ErrorCode::WrongType),
             ("open", json!(0), ErrorCode::InvalidBar),

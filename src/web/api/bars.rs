@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde_json::Value;
 
 use super::documents::page_of;
-use crate::messages::bar::{self, check_interval};
+use crate::messages::bar;
 use crate::stores::bars::{BarFilter, MAX_BARS};
 use crate::stores::signals::{MAX_SIGNALS, SignalFilter};
 use crate::web::app::AppState;
@@ -20,10 +20,9 @@ const DEFAULT_LIMIT: usize = 1000;
 pub(crate) async fn list(State(app): State<AppState>, parameters: Parameters) -> ApiResult<Json<Value>> {
     let parameters = parameters.only(BAR_FILTERS)?;
     let interval = parameters.text("interval").ok_or_else(|| missing("interval"))?;
-    check_interval(interval).map_err(|rejection| invalid("interval", rejection.message))?;
     let filter = BarFilter {
         symbol: symbol(&parameters)?,
-        interval: interval.to_owned(),
+        interval: bar::interval(interval).map_err(|rejection| invalid("interval", rejection.message))?,
         from: parameters.time("from")?,
         to: parameters.time("to")?,
         limit: parameters.number("limit", DEFAULT_LIMIT, 1, MAX_BARS)?,
