@@ -33,7 +33,7 @@ pub struct TableFile {
 }
 
 enum Sink {
-    Csv(csv::Writer<BufWriter<File>>),
+    Csv(Box<csv::Writer<BufWriter<File>>>),
     Parquet { writer: Box<SerializedFileWriter<BufWriter<File>>>, columns: Vec<Vec<Option<f64>>> },
 }
 
@@ -60,7 +60,7 @@ impl TableFile {
         } else {
             let mut writer = csv::Writer::from_writer(file);
             writer.write_record(names).map_err(|error| failed(error.to_string()))?;
-            Sink::Csv(writer)
+            Sink::Csv(Box::new(writer))
         };
         Ok(Self { path: path.to_owned(), fresh, sink })
     }

@@ -42,7 +42,7 @@ pub(super) fn read(path: &Path, request: &BarFileRequest<'_>) -> Result<Collecte
 fn separator(file: &File) -> std::io::Result<u8> {
     let mut head = Vec::new();
     std::io::Read::take(BufReader::new(file), MAX_HEAD).read_until(b'\n', &mut head)?;
-    let count = |separator: &u8| head.iter().filter(|byte| *byte == separator).count();
+    let count = |separator: &u8| head.split(|byte| byte == separator).count();
     // of equals the last one is taken: the comma
     Ok([b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b','))
 }
