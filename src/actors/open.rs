@@ -17,6 +17,7 @@ use self::log::{open_log, topics_are_there};
 use self::recall::recall;
 use self::redis::{cache, cluster_lock, open_redis};
 use self::vectors::open_vectors;
+use super::backtester::Backtester;
 use super::health::Health;
 use super::servers::Sockets;
 use super::services::{Live, Services};
@@ -31,7 +32,7 @@ mod redis;
 mod vectors;
 
 pub use data_dir::is_held;
-pub use documents::try_store;
+pub use documents::{open_market, try_store};
 pub use error::OpenError;
 pub use jobs::try_jobs;
 pub use log::try_log;
@@ -63,7 +64,8 @@ pub async fn open(
     let redis = open_redis(config)?;
     let lock = cluster_lock(config, redis.as_ref());
     let recall = recall(config, &*documents, &vectors, redis.as_ref()).await?;
-    let registry = kinds(config, &documents, &vectors);
+    let backtester = Backtester::new(market.clone(), Arc::clone(&log), Arc::clone(&live.config));
+    let registry = kinds(config, &documents, &vectors, &backtester);
     let queue = open_jobs(config, redis.as_ref()).await?;
     let jobs = Jobs::new(queue, registry, config.jobs.clone(), Arc::clone(&events));
     let shared = config.jobs.backend == JobsBackend::Redis;
@@ -75,6 +77,7 @@ pub async fn open(
         log_faults,
         documents,
         market,
+        backtester,
         vectors,
         lock,
         encoder,

@@ -111,6 +111,8 @@ fn api_state(services: &Services) -> Result<ApiState, Fault> {
         bars_topic: config.kafka.topics.bars.as_str().into(),
         bars: Arc::clone(&services.market.bars),
         signals: Arc::clone(&services.market.signals),
+        runs: Arc::clone(&services.market.runs),
+        backtests: Arc::new(services.backtester.clone()),
         documents: Arc::clone(&services.documents),
         vectors: Arc::clone(&services.vectors),
         encoder: Arc::clone(&services.encoder),

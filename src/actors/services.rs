@@ -28,6 +28,7 @@ use crate::supervisors::Tree;
 use crate::telemetry::logs::LogLevel;
 use crate::web::state::Operations;
 
+use super::backtester::Backtester;
 use super::health::Health;
 use super::servers::Sockets;
 use super::shared::Recall;
@@ -97,6 +98,8 @@ pub struct Services {
     pub documents: Arc<dyn DocumentStore>,
     /// Bars, signals and backtests.
     pub market: Market,
+    /// The simulator.
+    pub backtester: Backtester,
     /// The vector index.
     pub vectors: Arc<dyn VectorIndex>,
     /// For sections that only one daemon of the installation may be in.

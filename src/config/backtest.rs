@@ -32,8 +32,6 @@ pub struct BacktestConfig {
     /// Largest result that is stored, in bytes of JSON, 65,536 to 1,073,741,824. Default 67,108,864. Equity and orders of
     /// long backtests are large: ask for fewer parts.
     pub max_result_bytes: usize,
-    /// How often a running sweep writes down how far it is, seconds, 1 to 3,600. Default 5: what a crash costs at most.
-    pub checkpoint_seconds: u64,
     /// Bytes one sweep may take for shared indicator series, in mebibytes, 16 to 65,536. Default 256.
     pub sweep_memory_mib: usize,
     /// How sentiment becomes signals, unless a request says otherwise.
@@ -51,7 +49,6 @@ impl Default for BacktestConfig {
             max_sets: 100_000_000,
             max_rows: 1_000_000,
             max_result_bytes: 64 * 1024 * 1024,
-            checkpoint_seconds: 5,
             sweep_memory_mib: 256,
             sentiment: SentimentSettings::default(),
         }
@@ -70,7 +67,6 @@ impl BacktestConfig {
         problems.range("max_sets", self.max_sets, 1, 1_000_000_000_000);
         problems.range("max_rows", self.max_rows, 1, 10_000_000);
         problems.range("max_result_bytes", self.max_result_bytes, 65_536, 1024 * 1024 * 1024);
-        problems.range("checkpoint_seconds", self.checkpoint_seconds, 1, 3_600);
         problems.range("sweep_memory_mib", self.sweep_memory_mib, 16, 65_536);
         problems.section("sentiment", |problems| {
             let SentimentSettings { half_life_seconds, prior, enter_above, exit_below, latency_seconds, .. } =

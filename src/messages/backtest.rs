@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// One simulation, or many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,20 @@ pub struct StoredRun {
     pub request: Value,
     /// What came out.
     pub result: Value,
+}
+
+impl StoredRun {
+    /// What users get of it: its result, with what names it.
+    #[must_use]
+    pub fn shown(&self) -> Value {
+        let mut shown = self.result.clone();
+        shown["id"] = json!(self.id);
+        shown["portfolio_id"] = json!(self.portfolio_id);
+        shown["kind"] = json!(self.kind);
+        shown["created_at"] = json!(self.created_at);
+        shown["correlation_id"] = json!(self.correlation_id);
+        shown
+    }
 }
 
 /// One set of parameters of a sweep (table `analytics.sweep_results`).

@@ -6,7 +6,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::api::{
-    analyze, bars, console, dead_letters, documents, embeddings, explain, faults, health, intake, jobs, operations,
+    analyze, backtests, bars, console, dead_letters, documents, embeddings, explain, faults, health, intake, jobs, operations,
     search, stream,
 };
 use super::app::AppState;
@@ -29,7 +29,7 @@ pub(crate) struct Endpoint {
     pub(crate) answer: (u16, &'static str),
     /// Whether it exists only with fault injection on.
     pub(crate) fault: bool,
-    /// Whether it needs a model, which only workers have.
+    /// Whether it needs a model or cores, which only workers have.
     model: bool,
     handler: fn() -> MethodRouter<AppState>,
 }
@@ -61,6 +61,16 @@ pub(crate) const BAR_FILTERS: &[Parameter] = &[
 ];
 pub(crate) const SIGNAL_FILTERS: &[Parameter] =
     &[parameter("symbol", "string", "about this symbol; required"), FROM, TO, MARKET_LIMIT, CURSOR];
+pub(crate) const BACKTEST_PARAMETERS: &[Parameter] =
+    &[parameter("wait", "boolean", "false makes a job of it, whatever its size")];
+pub(crate) const RUN_FILTERS: &[Parameter] = &[
+    parameter("kind", "string", "backtest or sweep"),
+    parameter("symbol", "string", "only on bars of this symbol"),
+    parameter("strategy", "string", "only of this strategy"),
+    LIMIT,
+    CURSOR,
+];
+pub(crate) const SWEEP_ROW_PARAMETERS: &[Parameter] = &[LIMIT, CURSOR];
 pub(crate) const SEARCH_PARAMETERS: &[Parameter] = &[
     parameter("q", "string", "text to search for"),
     parameter("k", "integer", "results, 1 to 200"),
@@ -188,6 +198,27 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         get(bars::signals)
     })
     .takes(SIGNAL_FILTERS),
+    write(
+        "/v1/backtests",
+        "backtests",
+        "Simulate a strategy: 200 with the result, 202 when it became a job",
+        (200, "BacktestResult"),
+        || post(backtests::run),
+    )
+    .with_body("BacktestRequest")
+    .takes(BACKTEST_PARAMETERS)
+    .with_model(),
+    read("/v1/backtests", "backtests", "List backtests and sweeps, newest first", "RunPage", || get(backtests::list))
+        .takes(RUN_FILTERS),
+    read("/v1/backtests/{id}", "backtests", "Show a backtest or sweep", "BacktestResult", || get(backtests::show)),
+    write("/v1/sweeps", "backtests", "Simulate many sets of parameters, as a job", (202, "RunJob"), || {
+        post(backtests::sweep)
+    })
+    .with_body("SweepRequest"),
+    read("/v1/sweeps/{id}", "backtests", "Rows of a sweep, the best first where they were kept", "SweepPage", || {
+        get(backtests::rows)
+    })
+    .takes(SWEEP_ROW_PARAMETERS),
     read("/v1/documents", "documents", "List documents, newest first", "DocumentPage", || get(documents::list))
         .takes(DOCUMENT_FILTERS),
     read("/v1/documents/{id}", "documents", "Show a document with its verdict", "Document", || get(documents::show)),

@@ -1,5 +1,6 @@
 //! The relational store: documents, bars and what is made of both.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use super::OpenError;
@@ -40,6 +41,19 @@ pub(super) async fn open_documents(
             Ok((store, market))
         }
     }
+}
+
+/// Opens bars, signals and backtests for a command of its own, while no daemon uses the data directory; holds it meanwhile.
+///
+/// # Errors
+/// Why they can't be had.
+pub async fn open_market(config: &Config) -> Result<(Market, File), OpenError> {
+    let lock = lock_data_dir(&config.daemon.data_dir)?;
+    let market = match config.store.backend {
+        StoreBackend::Sqlite => Market::of(&Arc::new(open_sqlite(config)?)),
+        StoreBackend::Postgres => Market::of(&Arc::new(PostgresStore::open(&config.postgres).await?)),
+    };
+    Ok((market, lock))
 }
 
 fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::OpenError;
 use super::data_dir::lock_data_dir;
 use super::redis::open_redis;
+use crate::actors::backtester::Backtester;
 use crate::actors::{drill, reindex};
 use crate::config::Config;
 use crate::config::jobs::JobsBackend;
@@ -37,12 +38,23 @@ pub(super) async fn open_jobs(config: &Config, redis: Option<&Redis>) -> Result<
 }
 
 /// Every kind of job this daemon knows.
-pub(super) fn kinds(config: &Config, documents: &Arc<dyn DocumentStore>, vectors: &Arc<dyn VectorIndex>) -> Registry {
+pub(super) fn kinds(
+    config: &Config,
+    documents: &Arc<dyn DocumentStore>,
+    vectors: &Arc<dyn VectorIndex>,
+    backtester: &Backtester,
+) -> Registry {
     let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
     let summary = "compares the vector index with the store of documents and repairs it";
     let registry = Registry::default().register("reindex", summary, move |request, ctx| {
         reindex::run(Arc::clone(&documents), Arc::clone(&vectors), request, ctx)
     });
+    let (one, many) = (backtester.clone(), backtester.clone());
+    let registry = registry
+        .register("backtest", "simulates a strategy on bars", move |request, ctx| one.clone().backtest_job(request, ctx))
+        .register("sweep", "simulates many sets of a strategy's parameters", move |request, ctx| {
+            many.clone().sweep_job(request, ctx)
+        });
     if config.faults.enabled {
         return registry.register("drill", "pretends to work, for tests", drill::run);
     }
