@@ -8,15 +8,18 @@
 //! - [`sentiment_signals`]: signals from what documents said
 //! - [`metrics`]: what a portfolio is measured by
 //! - [`run`](run()), [`run_orders`], [`evaluate`]: one backtest
+//! - [`sweep`]: many parameter sets; [`lanes`] and [`cuda`] compute them
 
 pub mod bootstrap;
 pub mod calendar;
 mod column;
+pub mod cuda;
 mod decision;
 pub mod device;
 pub mod error;
 mod execution;
 pub mod indicators;
+pub mod lanes;
 mod limits;
 mod margin;
 pub mod metrics;
@@ -34,6 +37,7 @@ pub mod source;
 pub mod span;
 mod stops;
 pub mod strategies;
+pub mod sweep;
 mod tolerance;
 mod trades;
 
