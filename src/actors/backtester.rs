@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use chrono::Utc;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -156,7 +155,9 @@ impl Backtests for Backtester {
 
 /// Runs `work` where it may take its time.
 async fn on_the_pool<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, RunError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| RunError::Failed(format!("the simulation crashed: {error}")))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| RunError::Failed(format!("the simulation crashed: {error}")))
 }
 
 /// A result as it is kept.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::exit::{Exit, SettingError, UnavailableError};
-use crate::actors::daemon::{self, DaemonError};
 use crate::actors::backtester::inputs::{Inputs, Source};
+use crate::actors::daemon::{self, DaemonError};
 use crate::actors::open::{models, open_market};
 use crate::actors::{check, sentiment_analyzer};
 use crate::backtest::{BacktestRequest, Prices, Signals, evaluate};

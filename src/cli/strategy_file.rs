@@ -99,7 +99,8 @@ fn typed<T: DeserializeOwned>(value: Value, within: &str, path: &Path) -> anyhow
     serde_path_to_error::deserialize(value).map_err(|error| {
         let at = error.path().to_string();
         let said = error.inner().to_string();
-        let place: Vec<&str> = [within, at.as_str()].into_iter().filter(|part| !part.is_empty() && *part != ".").collect();
+        let place: Vec<&str> =
+            [within, at.as_str()].into_iter().filter(|part| !part.is_empty() && *part != ".").collect();
         let name = path.display();
         // what the engine says names its field already
         if place.is_empty() || said.starts_with(place.join(".").as_str()) {

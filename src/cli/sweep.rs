@@ -14,7 +14,9 @@ use super::options::ConfigOptions;
 use super::strategy_file::StrategyFile;
 use super::{local, output};
 use crate::backtest::request::Compat;
-use crate::backtest::sweep::{self, Keep, SWEEP_METRICS, SweepOptions, SweepRequest, SweepResult, SweepRow, SweepWatch};
+use crate::backtest::sweep::{
+    self, Keep, SWEEP_METRICS, SweepOptions, SweepRequest, SweepResult, SweepRow, SweepWatch,
+};
 use crate::stores::table_file::TableFile;
 
 /// Rows printed.

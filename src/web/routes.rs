@@ -6,8 +6,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::api::{
-    analyze, backtests, bars, console, dead_letters, documents, embeddings, explain, faults, health, intake, jobs, operations,
-    search, stream,
+    analyze, backtests, bars, console, dead_letters, documents, embeddings, explain, faults, health, intake, jobs,
+    operations, search, stream,
 };
 use super::app::AppState;
 use super::error::ApiError;

@@ -75,7 +75,8 @@ pub fn limits() -> HttpConfig {
 
 /// Small limits of backtests, for the same reason.
 fn backtest_limits() -> Config {
-    let backtest = BacktestConfig { sync_bars: 500, max_bars: 1000, max_sets: 10_000, max_rows: 100, ..BacktestConfig::default() };
+    let backtest =
+        BacktestConfig { sync_bars: 500, max_bars: 1000, max_sets: 10_000, max_rows: 100, ..BacktestConfig::default() };
     Config { backtest, ..Config::default() }
 }
 

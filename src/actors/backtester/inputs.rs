@@ -65,10 +65,9 @@ impl Source<'_> {
         };
         let sentiment = match &request.signals {
             SignalSource::Sentiment(params) => Some(self.sentiment(request, params, &prices).await?),
-            SignalSource::Holding
-            | SignalSource::Columns(_)
-            | SignalSource::Orders(_)
-            | SignalSource::Strategy(_) => None,
+            SignalSource::Holding | SignalSource::Columns(_) | SignalSource::Orders(_) | SignalSource::Strategy(_) => {
+                None
+            }
         };
         Ok(Inputs { prices, sentiment })
     }
@@ -76,7 +75,10 @@ impl Source<'_> {
     fn given(&self, columns: PriceColumns) -> Result<Prices, RunError> {
         let (bars, most) = (columns.close.len() as u64, self.limits.max_bars);
         if bars > most {
-            return Err(too_many("prices.close", format!("has {bars} bars, at most {most} are taken (backtest.max_bars)")));
+            return Err(too_many(
+                "prices.close",
+                format!("has {bars} bars, at most {most} are taken (backtest.max_bars)"),
+            ));
         }
         Ok(Prices::new(columns)?)
     }
@@ -101,7 +103,10 @@ impl Source<'_> {
             }
             let most = self.limits.max_bars;
             if columns.close.len() as u64 > most {
-                return Err(too_many("from", format!("there are more than {most} bars (backtest.max_bars): ask for less")));
+                return Err(too_many(
+                    "from",
+                    format!("there are more than {most} bars (backtest.max_bars): ask for less"),
+                ));
             }
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -151,7 +156,10 @@ impl Source<'_> {
             events.extend(page.items.iter().map(|signal| event(signal, settings)));
             let most = self.limits.max_signals;
             if events.len() as u64 > most {
-                return Err(too_many("symbol", format!("{symbol} has more than {most} signals (backtest.max_signals)")));
+                return Err(too_many(
+                    "symbol",
+                    format!("{symbol} has more than {most} signals (backtest.max_signals)"),
+                ));
             }
             cursor = page.next_cursor;
             if cursor.is_none() {

@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use super::inputs::{self, Inputs, Source};
 use super::{Backtester, finite, fits, on_the_pool, shown, strategy_name};
 use crate::backtest::request::Compat;
-use crate::backtest::sweep::{self, Checkpoint, Keep, Search, SweepError, SweepOptions, SweepRequest, SweepResult, SweepWatch};
+use crate::backtest::sweep::{
+    self, Checkpoint, Keep, Search, SweepError, SweepOptions, SweepRequest, SweepResult, SweepWatch,
+};
 use crate::config::backtest::BacktestConfig;
 use crate::jobs::JobContext;
 use crate::messages::backtest::{RunFigures, RunKind, StoredRun, SweepRow};

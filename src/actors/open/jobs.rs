@@ -51,7 +51,9 @@ pub(super) fn kinds(
     });
     let (one, many) = (backtester.clone(), backtester.clone());
     let registry = registry
-        .register("backtest", "simulates a strategy on bars", move |request, ctx| one.clone().backtest_job(request, ctx))
+        .register("backtest", "simulates a strategy on bars", move |request, ctx| {
+            one.clone().backtest_job(request, ctx)
+        })
         .register("sweep", "simulates many sets of a strategy's parameters", move |request, ctx| {
             many.clone().sweep_job(request, ctx)
         });

@@ -89,8 +89,7 @@ pub(crate) async fn list(State(app): State<AppState>, parameters: Parameters) ->
     let kind = match parameters.text("kind") {
         None => None,
         Some(text) => Some(
-            RunKind::parse(text)
-                .ok_or_else(|| invalid("kind", format!("{text:?} is neither backtest nor sweep")))?,
+            RunKind::parse(text).ok_or_else(|| invalid("kind", format!("{text:?} is neither backtest nor sweep")))?,
         ),
     };
     let symbol = parameters.text("symbol").map(bar::symbol).transpose();
@@ -115,11 +114,7 @@ pub(crate) async fn show(State(app): State<AppState>, Id(id): Id) -> ApiResult<J
 }
 
 /// `GET /v1/sweeps/{id}`: its rows, best first where the best were kept.
-pub(crate) async fn rows(
-    State(app): State<AppState>,
-    Id(id): Id,
-    parameters: Parameters,
-) -> ApiResult<Json<Value>> {
+pub(crate) async fn rows(State(app): State<AppState>, Id(id): Id, parameters: Parameters) -> ApiResult<Json<Value>> {
     let parameters = parameters.only(SWEEP_ROW_PARAMETERS)?;
     let limit = parameters.number("limit", DEFAULT_ROWS, 1, MAX_LIMIT)?;
     let cursor = parameters.text("cursor");
