@@ -3,6 +3,8 @@
 
 #[path = "web/access.rs"]
 mod access;
+#[path = "web/backtests.rs"]
+mod backtests;
 #[path = "web/bad_input.rs"]
 mod bad_input;
 #[path = "web/bars.rs"]

@@ -142,9 +142,16 @@ impl Backtests for Backtester {
                 return Ok(None);
             }
             let closed = |_| RunError::Failed("the simulator is closed".to_owned());
-            let _place = self.places.acquire().await.map_err(closed)?;
-            let id = uuid::Uuid::now_v7().to_string().into();
-            self.simulate(id, request, correlation_id.as_str(), None).await.map(Some)
+            let place = Arc::clone(&self.places).acquire_owned().await.map_err(closed)?;
+            let (itself, correlation_id) = (self.clone(), correlation_id.to_string());
+            // a client that goes away takes neither the place nor the result with it
+            let running = tokio::spawn(async move {
+                let _place = place;
+                let id = uuid::Uuid::now_v7().to_string().into();
+                itself.simulate(id, request, &correlation_id, None).await
+            });
+            let crashed = |error| RunError::Failed(format!("the simulation crashed: {error}"));
+            running.await.map_err(crashed)?.map(Some)
         })
     }
 
