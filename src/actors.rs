@@ -2,8 +2,8 @@
 //!
 //! In the order of a document's way: [`source`] → [`fingerprinter`] → [`embedder`] → [`deduplicator`] →
 //! [`sentiment_analyzer`] → [`sql_writer`] → [`vector_writer`] → [`publisher`]; [`dead_letters`] serves all.
-//! Bars go [`bar_source`] → [`bar_writer`]. [`dispatcher`] runs durable jobs, such as [`reindex`] and those of
-//! [`backtester`].
+//! Bars go [`bar_source`] → [`bar_writer`]. [`dispatcher`] runs durable jobs, such as [`reindex`], [`graph_trainer`] and
+//! those of [`backtester`].
 //! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
 
 pub mod backtester;
@@ -19,6 +19,7 @@ pub mod drill;
 pub mod embedder;
 pub mod faulty;
 pub mod fingerprinter;
+pub mod graph_trainer;
 pub mod health;
 pub mod housekeeper;
 pub mod notify;

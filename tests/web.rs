@@ -13,6 +13,8 @@ mod bars;
 mod cached;
 #[path = "web/fakes.rs"]
 mod fakes;
+#[path = "web/ingestion.rs"]
+mod ingestion;
 #[path = "web/intake.rs"]
 mod intake;
 #[path = "web/jobs.rs"]

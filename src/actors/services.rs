@@ -20,6 +20,7 @@ use crate::stores::backtests::BacktestStore;
 use crate::stores::bars::BarStore;
 use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
+use crate::stores::graphs::GraphStore;
 use crate::stores::lock::ClusterLock;
 use crate::stores::redis::Redis;
 use crate::stores::signals::SignalStore;
@@ -100,6 +101,8 @@ pub struct Services {
     pub market: Market,
     /// The simulator.
     pub backtester: Backtester,
+    /// Learned repositories.
+    pub graphs: Arc<dyn GraphStore>,
     /// The vector index.
     pub vectors: Arc<dyn VectorIndex>,
     /// For sections that only one daemon of the installation may be in.

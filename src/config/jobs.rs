@@ -79,6 +79,8 @@ pub struct KindsConfig {
     pub backtest: KindConfig,
     /// Simulates many sets of a strategy's parameters.
     pub sweep: KindConfig,
+    /// Reads a repository and learns its import graph; see `[graph]`.
+    pub graph: KindConfig,
     /// Pretended work for tests; exists only with `faults.enabled`.
     pub drill: KindConfig,
 }
@@ -207,8 +209,14 @@ impl JobsConfig {
 }
 
 impl KindsConfig {
-    fn all(&self) -> [(&'static str, &KindConfig); 4] {
-        [("reindex", &self.reindex), ("backtest", &self.backtest), ("sweep", &self.sweep), ("drill", &self.drill)]
+    fn all(&self) -> [(&'static str, &KindConfig); 5] {
+        [
+            ("reindex", &self.reindex),
+            ("graph", &self.graph),
+            ("backtest", &self.backtest),
+            ("sweep", &self.sweep),
+            ("drill", &self.drill),
+        ]
     }
 
     fn get(&self, kind: &str) -> Option<&KindConfig> {

@@ -8,6 +8,7 @@ mod bars;
 mod connection;
 mod dead_letters;
 mod deliveries;
+mod graphs;
 pub mod jobs;
 mod queries;
 mod signals;

@@ -14,6 +14,7 @@ use crate::config::store::StoreBackend;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::stores::documents::{DocumentStore, StoreCounts};
+use crate::stores::graphs::GraphStore;
 use crate::stores::postgres::{self, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
 use crate::telemetry::logs::LogLevel;
@@ -24,12 +25,12 @@ pub(super) async fn open_documents(
     sockets: &Sockets,
     log_level: &LogLevel,
     events: &Arc<EventBus>,
-) -> Result<(Arc<dyn DocumentStore>, Market), OpenError> {
+) -> Result<(Arc<dyn DocumentStore>, Arc<dyn GraphStore>, Market), OpenError> {
     match config.store.backend {
         StoreBackend::Sqlite => {
             let store = Arc::new(open_sqlite(config)?);
             let market = Market::of(&store);
-            Ok((store, market))
+            Ok((Arc::clone(&store) as _, store, market))
         }
         StoreBackend::Postgres => {
             let patience = config.postgres.startup_wait();
@@ -38,7 +39,7 @@ pub(super) async fn open_documents(
             store.keep_logs(log_level.tap(), events);
             let store = Arc::new(store);
             let market = Market::of(&store);
-            Ok((store, market))
+            Ok((Arc::clone(&store) as _, store, market))
         }
     }
 }

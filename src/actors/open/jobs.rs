@@ -6,9 +6,10 @@ use super::OpenError;
 use super::data_dir::lock_data_dir;
 use super::redis::open_redis;
 use crate::actors::backtester::Backtester;
+use crate::actors::graph_trainer::GraphTrainer;
 use crate::actors::{drill, reindex};
 use crate::config::Config;
-use crate::config::jobs::JobsBackend;
+use crate::config::jobs::{JobsBackend, JobsConfig};
 use crate::jobs::Registry;
 use crate::stores::documents::DocumentStore;
 use crate::stores::jobs::{Clock, JobQueue};
@@ -37,11 +38,19 @@ pub(super) async fn open_jobs(config: &Config, redis: Option<&Redis>) -> Result<
     }
 }
 
+/// The settings of jobs, with those that other sections say.
+pub(super) fn jobs_config(config: &Config) -> JobsConfig {
+    let mut jobs = config.jobs.clone();
+    jobs.kinds.graph.capacity.get_or_insert(config.graph.pending);
+    jobs
+}
+
 /// Every kind of job this daemon knows.
 pub(super) fn kinds(
     config: &Config,
     documents: &Arc<dyn DocumentStore>,
     vectors: &Arc<dyn VectorIndex>,
+    trainer: Arc<GraphTrainer>,
     backtester: &Backtester,
 ) -> Registry {
     let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
@@ -57,6 +66,8 @@ pub(super) fn kinds(
         .register("sweep", "simulates many sets of a strategy's parameters", move |request, ctx| {
             many.clone().sweep_job(request, ctx)
         });
+    let summary = "reads a repository and learns where its files sit among each other";
+    let registry = registry.register("graph", summary, move |request, ctx| Arc::clone(&trainer).run(request, ctx));
     if config.faults.enabled {
         return registry.register("drill", "pretends to work, for tests", drill::run);
     }
