@@ -45,7 +45,8 @@ fn closes(bars: usize) -> Vec<f64> {
 }
 
 fn mean(closes: &[f64], window: usize) -> Vec<f64> {
-    let sums = closes.windows(window).map(|window| window.iter().sum::<f64>() / window.len() as f64);
+    let count = f64::from(u32::try_from(window).unwrap_or(u32::MAX));
+    let sums = closes.windows(window).map(|window| window.iter().sum::<f64>() / count);
     std::iter::repeat_n(f64::NAN, window - 1).chain(sums).collect()
 }
 
@@ -197,7 +198,7 @@ fn write_table(path: &Path, names: &[&str], rows: impl Iterator<Item = (Vec<f64>
 /// One sweep of about so many crossovers, keeping the best: time, cores in use, largest resident memory.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a report")]
 fn large_sweep(sets: u64) {
-    let windows = (1.0 + (1.0 + 8.0 * sets as f64).sqrt()) / 2.0;
+    let windows = 0.5 + (0.25 + 2.0 * sets as f64).sqrt();
     let request = crossovers(windows.round() as usize + 1);
     let prices = checked(closes(BARS));
     let result = run_sweep(&request, &prices, &SweepOptions::default(), &mut Unwatched);

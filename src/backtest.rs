@@ -12,6 +12,7 @@
 
 pub mod bootstrap;
 pub mod calendar;
+pub mod chart;
 mod column;
 pub mod cuda;
 mod decision;

@@ -1,5 +1,5 @@
 //! Sweeps: the lanes and the GPU's kernel against the engine for one set; searching, keeping, stopping, going on.
-#![expect(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::expect_used, reason = "tests")]
 
 #[path = "sweeps/cuda.rs"]
 mod cuda;

@@ -236,12 +236,11 @@ impl Sweep<'_> {
                 if let Some(surface) = &mut surface {
                     surface.offer(&batch.positions[index * width..][..width], metrics);
                 }
-                match &mut best {
-                    Some(best) => best.offer(numbers[index], values, metrics),
-                    None => {
-                        let row = SweepRow { set: numbers[index], values: values.to_vec(), metrics: *metrics };
-                        watch.row(row).map_err(SweepError::Row)?;
-                    }
+                if let Some(best) = &mut best {
+                    best.offer(numbers[index], values, metrics);
+                } else {
+                    let row = SweepRow { set: numbers[index], values: values.to_vec(), metrics: *metrics };
+                    watch.row(row).map_err(SweepError::Row)?;
                 }
             }
             if last || checked.elapsed() >= CHECKPOINT_EVERY {

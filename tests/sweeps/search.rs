@@ -76,7 +76,10 @@ fn a_surface_has_the_best_of_what_it_does_not_show() {
     assert_eq!((surface.x_values.len(), surface.y_values.len(), surface.cells.len()), (15, 15, 225));
     let mut all = Collected::default();
     run(&request(r#", "keep": "all""#), &prices(), &SweepOptions::default(), &mut all).unwrap();
-    let best = all.rows.iter().filter(|row| row.values[0] == 4.0 && row.values[2] == 9.0);
+    let best = all
+        .rows
+        .iter()
+        .filter(|row| [row.values[0], row.values[2]].map(f64::to_bits) == [4.0_f64, 9.0].map(f64::to_bits));
     let best = best.map(|row| row.metrics.get("total_return").unwrap()).fold(f64::NEG_INFINITY, f64::max);
     assert_eq!(surface.cells[7 * 15 + 2], Some(best));
 }

@@ -223,13 +223,8 @@ impl<V: Vector> Account<V> {
         self.open(lanes, position.mul(price), entry_fees, fees);
         self.long |= lanes;
         if STOPS {
-            self.set_stops(
-                lanes,
-                fill.close,
-                &terms.stop_long[lane..],
-                &terms.target_long[lane..],
-                &terms.trails[lane..],
-            );
+            let stops = [&terms.stop_long[lane..], &terms.target_long[lane..], &terms.trails[lane..]];
+            self.set_stops(lanes, fill.close, stops);
         }
     }
 
@@ -291,13 +286,8 @@ impl<V: Vector> Account<V> {
         self.long &= !lanes;
         self.short |= lanes;
         if STOPS {
-            self.set_stops(
-                lanes,
-                fill.close,
-                &terms.stop_short[lane..],
-                &terms.target_short[lane..],
-                &terms.trails[lane..],
-            );
+            let stops = [&terms.stop_short[lane..], &terms.target_short[lane..], &terms.trails[lane..]];
+            self.set_stops(lanes, fill.close, stops);
         }
     }
 
@@ -331,7 +321,7 @@ impl<V: Vector> Account<V> {
 
     /// Sets the stops of trades begun at a bar that closes at `close`.
     #[inline(always)]
-    fn set_stops(&mut self, lanes: u8, close: V, stop: &[f64], target: &[f64], trails: &[f64]) {
+    fn set_stops(&mut self, lanes: u8, close: V, [stop, target, trails]: [&[f64]; 3]) {
         let factor = V::load(stop);
         self.stop_factor = V::select(lanes, factor, self.stop_factor);
         self.anchor = V::select(lanes, close, self.anchor);

@@ -121,7 +121,6 @@ impl<const N: usize> Vector for Portable<N> {
     }
 
     #[inline(always)]
-    #[expect(clippy::float_cmp, reason = "equality to the bit is what is asked")]
     fn eq(self, other: Self) -> u8 {
         self.compare(other, |left, right| left == right)
     }

@@ -48,7 +48,7 @@ impl TryFrom<Value> for Values {
         match &value {
             Value::Array(list) => numbers(list).map(Self::List),
             Value::Object(fields) if fields.len() == 1 => match (fields.get("range"), fields.get("list")) {
-                (Some(Value::Array(range)), _) => return Self::range(numbers(range).unwrap_or_default(), &value),
+                (Some(Value::Array(range)), _) => return Self::range(&numbers(range).unwrap_or_default(), &value),
                 (_, Some(Value::Array(list))) => numbers(list).map(Self::List),
                 _ => None,
             },
@@ -86,8 +86,8 @@ pub(super) fn as_json(number: f64) -> Value {
 }
 
 impl Values {
-    fn range(ends: Vec<f64>, given: &Value) -> Result<Self, ValuesError> {
-        let (first, last, step) = match ends[..] {
+    fn range(ends: &[f64], given: &Value) -> Result<Self, ValuesError> {
+        let (first, last, step) = match *ends {
             [first, last] => (first, last, 1.0),
             [first, last, step] => (first, last, step),
             _ => return Err(ValuesError::Form(given.clone())),
