@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parquet::data_type::{DoubleType, Int64Type};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::record::RowAccessor as _;
 use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 
@@ -57,7 +58,8 @@ fn every_example_runs() {
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(result["bars"], 756, "{name}");
         assert!(result["trades_count"].as_u64().unwrap() > 0, "{name} trades: {result}");
-        let table = tidemill(&["backtest", path.to_str().unwrap()], directory.path());
+        let table = tidemill(&["backtest", path.to_str().unwrap(), "--svg", "equity.svg"], directory.path());
+        assert!(std::fs::read_to_string(directory.path().join("equity.svg")).unwrap().contains("<polyline"), "{name}");
         assert!(String::from_utf8(table.stdout).unwrap().contains("sharpe_ratio"), "{name}");
         ran += 1;
     }
@@ -86,7 +88,10 @@ fn example_sweep_writes_its_rows_in_both_formats() {
     let reader = SerializedFileReader::new(File::open(directory.path().join("rows.parquet")).unwrap()).unwrap();
     assert_eq!(reader.metadata().file_metadata().num_rows(), 100);
     let row = reader.get_row_iter(None).unwrap().next().unwrap().unwrap();
-    assert_eq!(row.to_json_value()["total_return"], result["rows"][0]["total_return"]);
+    assert_eq!(row.get_double(2).ok(), result["rows"][0]["total_return"].as_f64());
+    let drawn = tidemill(&["sweep", sweep.to_str().unwrap(), "--svg", "map.svg"], directory.path());
+    assert!(drawn.status.success(), "{drawn:?}");
+    assert!(std::fs::read_to_string(directory.path().join("map.svg")).unwrap().starts_with("<svg"));
     let wrong = tidemill(&["sweep", sweep.to_str().unwrap(), "--out", "rows.xls"], directory.path());
     assert!(String::from_utf8(wrong.stderr).unwrap().contains("xls"));
 }

@@ -4,13 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Client, block_on};
 use super::exit::Exit;
 use super::options::{ConfigOptions, DaemonOptions};
 use super::strategy_file::StrategyFile;
 use super::{local, output};
+use crate::backtest::chart::equity_chart;
+use crate::backtest::request::Part;
+use crate::backtest::result::Equity;
 use crate::backtest::{BacktestRequest, evaluate};
 
 /// Simulate a strategy on bars. The file is a request as `POST /v1/backtests` takes it, in TOML or JSON; `bars` in it
@@ -21,6 +24,9 @@ use crate::backtest::{BacktestRequest, evaluate};
 pub struct Backtest {
     /// The file, .toml or .json.
     file: PathBuf,
+    /// Draw equity and drawdown as an SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print the whole result as JSON.
     #[arg(long)]
     json: bool,
@@ -37,12 +43,17 @@ impl Backtest {
         let config = config.load()?.config;
         let file = StrategyFile::read(&self.file)?;
         let mut request: BacktestRequest = file.request()?;
+        if self.svg.is_some() && !request.wants(Part::Equity) {
+            request.parts.push(Part::Equity);
+        }
         let name = self.file.display().to_string();
         let result = match file.prices(&mut request, config.backtest.max_bars)? {
             Some(prices) => serde_json::to_value(evaluate(&request, &prices, None).context(name)?)?,
             None => {
                 let client = Client::new(&self.daemon, &config)?;
-                let asked = block_on(async { Ok(client.post(&["v1", "backtests"], file.body()).await) })?;
+                let mut body = file.body().clone();
+                body["return"] = json!(request.parts);
+                let asked = block_on(async { Ok(client.post(&["v1", "backtests"], &body).await) })?;
                 match asked {
                     Err(error) if error.is_away() && self.daemon.url.is_none() => {
                         local::backtest(&config, request).context(name)?
@@ -51,6 +62,11 @@ impl Backtest {
                 }
             }
         };
+        if let (Some(path), Some(_)) = (&self.svg, result.get("equity")) {
+            let equity: Equity = serde_json::from_value(result["equity"].clone())?;
+            let title = self.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            std::fs::write(path, equity_chart(&equity, &title)).with_context(|| path.display().to_string())?;
+        }
         if self.json {
             output::json(&result)?;
         } else {

@@ -13,6 +13,7 @@ use super::exit::Exit;
 use super::options::ConfigOptions;
 use super::strategy_file::StrategyFile;
 use super::{local, output};
+use crate::backtest::chart::heatmap;
 use crate::backtest::request::Compat;
 use crate::backtest::sweep::{
     self, Keep, SWEEP_METRICS, SweepOptions, SweepRequest, SweepResult, SweepRow, SweepWatch,
@@ -35,6 +36,9 @@ pub struct Sweep {
     /// Write the rows kept, parameters then metrics, to a .parquet or .csv file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Draw a metric over two parameters as an SVG heat map: `surface` of the file, else the two parameters there are.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -52,6 +56,9 @@ impl Sweep {
         let keeps_all = matches!(request.keep, Keep::All(_));
         if keeps_all && self.out.is_none() {
             bail!("{}: keep = \"all\" needs --out FILE for its rows", self.file.display());
+        }
+        if self.svg.is_some() && request.surface.is_none() {
+            request.surface = Some(surface(&request)?);
         }
         let limits = &config.backtest;
         let (prices, sentiment) = match file.prices(&mut request.base, limits.max_bars)? {
@@ -71,6 +78,9 @@ impl Sweep {
         watch.bar.finish_and_clear();
         let result = result.with_context(|| self.file.display().to_string())?;
         watch.finish(&result)?;
+        if let (Some(path), Some(surface)) = (&self.svg, &result.surface) {
+            std::fs::write(path, heatmap(surface)).with_context(|| path.display().to_string())?;
+        }
         self.report(&result)?;
         Ok(Exit::Done)
     }
@@ -98,6 +108,19 @@ impl Sweep {
         ))?;
         Ok(())
     }
+}
+
+/// The surface of a sweep that names none: its two parameters, by the metric that the best are kept by.
+fn surface(request: &SweepRequest) -> anyhow::Result<SurfaceRequest> {
+    let names: Vec<&String> = request.params.keys().collect();
+    let [x, y] = names[..] else {
+        bail!("--svg needs two parameters: name them as surface = {{ x = \"...\", y = \"...\" }}");
+    };
+    let (metric, order) = match &request.keep {
+        Keep::Top(top) => (top.by.clone(), top.order),
+        Keep::All(_) => ("sharpe_ratio".to_owned(), Ranking::default()),
+    };
+    Ok(SurfaceRequest { x: x.clone(), y: y.clone(), metric, order })
 }
 
 /// Shows how far it is and writes every row where all are kept.
