@@ -47,19 +47,18 @@ impl Backtest {
             request.parts.push(Part::Equity);
         }
         let name = self.file.display().to_string();
-        let result = match file.prices(&mut request, config.backtest.max_bars)? {
-            Some(prices) => serde_json::to_value(evaluate(&request, &prices, None).context(name)?)?,
-            None => {
-                let client = Client::new(&self.daemon, &config)?;
-                let mut body = file.body().clone();
-                body["return"] = json!(request.parts);
-                let asked = block_on(async { Ok(client.post(&["v1", "backtests"], &body).await) })?;
-                match asked {
-                    Err(error) if error.is_away() && self.daemon.url.is_none() => {
-                        local::backtest(&config, request).context(name)?
-                    }
-                    answer => answer?,
+        let result = if let Some(prices) = file.prices(&mut request, config.backtest.max_bars)? {
+            serde_json::to_value(evaluate(&request, &prices, None).context(name)?)?
+        } else {
+            let client = Client::new(&self.daemon, &config)?;
+            let mut body = file.body().clone();
+            body["return"] = json!(request.parts);
+            let asked = block_on(async { Ok(client.post(&["v1", "backtests"], &body).await) })?;
+            match asked {
+                Err(error) if error.is_away() && self.daemon.url.is_none() => {
+                    local::backtest(&config, request).context(name)?
                 }
+                answer => answer?,
             }
         };
         if let (Some(path), Some(_)) = (&self.svg, result.get("equity")) {

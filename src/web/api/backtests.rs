@@ -101,7 +101,7 @@ pub(crate) async fn list(State(app): State<AppState>, parameters: Parameters) ->
         cursor: parameters.owned("cursor"),
     };
     let page = app.query(app.api.runs.runs(filter)).await?;
-    let items: Vec<Value> = page.items.into_iter().map(summary).collect();
+    let items: Vec<Value> = page.items.iter().map(summary).collect();
     Ok(Json(page_of(&items, page.next_cursor)))
 }
 
@@ -141,7 +141,7 @@ async fn not_there(app: &App, id: &str) -> ApiError {
 }
 
 /// A line of a listing.
-fn summary(run: StoredRun) -> Value {
+fn summary(run: &StoredRun) -> Value {
     let mut summary = json!(run.figures);
     summary["id"] = json!(run.id);
     summary["portfolio_id"] = json!(run.portfolio_id);
