@@ -16,7 +16,7 @@ use super::{local, output};
 use crate::backtest::chart::heatmap;
 use crate::backtest::request::Compat;
 use crate::backtest::sweep::{
-    self, Keep, SWEEP_METRICS, SweepOptions, SweepRequest, SweepResult, SweepRow, SweepWatch,
+    self, Keep, Ranking, SWEEP_METRICS, SurfaceRequest, SweepOptions, SweepRequest, SweepResult, SweepRow, SweepWatch,
 };
 use crate::stores::table_file::TableFile;
 
