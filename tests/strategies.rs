@@ -20,7 +20,9 @@ fn tidemill(arguments: &[&str], directory: &Path) -> Output {
     outside.for_each(|(name, _)| {
         command.env_remove(name);
     });
-    command.args(arguments).current_dir(directory).env("TIDEMILL_DATA_DIR", directory.join("data")).output().unwrap()
+    // nobody listens there, whatever else runs on this machine
+    command.env("TIDEMILL__HTTP__LISTEN", "127.0.0.1:1").env("TIDEMILL_DATA_DIR", directory.join("data"));
+    command.args(arguments).current_dir(directory).output().unwrap()
 }
 
 fn examples() -> PathBuf {
