@@ -28,7 +28,8 @@ async fn post_bars(daemon: &Daemon, symbol: &str, count: i64) {
     let bars: Vec<Value> = (0..count).map(|index| bar(symbol, index)).collect();
     let (status, receipt) = daemon.post("/v1/bars", &Value::Array(bars)).await;
     assert_eq!(status, 202, "{receipt}");
-    let there = |page: &Value| page["items"].as_array().is_some_and(|items| items.len() as i64 == count);
+    let wanted = usize::try_from(count).unwrap();
+    let there = |page: &Value| page["items"].as_array().is_some_and(|items| items.len() == wanted);
     daemon.wait_for(&format!("/v1/bars?symbol={symbol}&interval=1d&limit=10000"), "all bars", there).await;
 }
 
