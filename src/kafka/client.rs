@@ -93,9 +93,10 @@ impl KafkaLog {
         ClientLog(self.trouble.clone())
     }
 
-    /// The context of a group's member.
-    fn member(&self) -> Result<MemberContext, LogError> {
-        let transactions = match &self.outbox {
+    /// The context of a group's member. Only documents lead to analyses: members of other groups publish nothing, and
+    /// commit without transactions, whose name is taken.
+    fn member(&self, group: &str) -> Result<MemberContext, LogError> {
+        let transactions = match self.outbox.as_ref().filter(|_| group == self.config.group) {
             None => None,
             Some(outbox) => {
                 let (outbox, client) = (Arc::clone(outbox), self.client());
@@ -322,7 +323,7 @@ impl Log for KafkaLog {
     }
 
     fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn LogConsumer>, LogError> {
-        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch, self.member()?)?))
+        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch, self.member(group)?)?))
     }
 
     fn outbox(&self) -> Option<Arc<Outbox>> {

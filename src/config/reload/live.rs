@@ -15,6 +15,8 @@ const LIVE: &[&str] = &[
     "dedup.capacity",
     "dedup.original_wait_seconds",
     "sentiment.min_confidence",
+    "backtest.*",
+    "backtest.sentiment.*",
     "supervision.max_restarts",
     "supervision.window_seconds",
     "actors.*.mailbox_capacity",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deliveries::note;
+use super::signals;
 use crate::messages::analysis::Analysis;
 use crate::messages::dead_letter::StoredDeadLetter;
 use crate::stores::documents::{VerdictRow, WriteOutcome};
@@ -79,6 +80,7 @@ fn upsert(connection: &Connection, row: &VerdictRow, analysis: &Analysis) -> rus
     let seq = write_document(connection, row, existing)?;
     write_analysis(connection, seq, analysis)?;
     write_details(connection, seq, analysis)?;
+    signals::write(connection, row, analysis)?;
     if let Some(vector) = &row.vector {
         let model = analysis.embedding.as_ref().map(|embedding| &*embedding.model);
         connection
