@@ -7,10 +7,13 @@
 //! - [`strategies`], [`indicators`]: signals from prices
 //! - [`metrics`]: what a portfolio is measured by
 //! - [`run`](run()), [`run_orders`], [`evaluate`]: one backtest
+//! - [`run_columns`]: many assets, each with its own cash or all from one account
+//! - [`walk_forward`], [`bootstrap`]: what a result is worth outside the bars it was found on
 
 pub mod bootstrap;
 pub mod calendar;
 mod column;
+pub mod columns;
 mod decision;
 pub mod device;
 pub mod error;
@@ -34,7 +37,9 @@ mod stops;
 pub mod strategies;
 mod tolerance;
 mod trades;
+pub mod walk_forward;
 
+pub use columns::{Asset, CallSequence, ColumnsResult, Sharing, run_columns};
 pub use error::BacktestError;
 pub use prices::{PriceColumns, Prices};
 pub use request::BacktestRequest;
