@@ -9,16 +9,20 @@
 //! - [`run`](run()), [`run_orders`], [`evaluate`]: one backtest
 //! - [`run_columns`]: many assets, each with its own cash or all from one account
 //! - [`walk_forward`], [`bootstrap`]: what a result is worth outside the bars it was found on
+//! - [`sweep`]: many parameter sets; [`lanes`] and [`cuda`] compute them
 
 pub mod bootstrap;
 pub mod calendar;
+pub mod chart;
 mod column;
 pub mod columns;
+pub mod cuda;
 mod decision;
 pub mod device;
 pub mod error;
 mod execution;
 pub mod indicators;
+pub mod lanes;
 mod limits;
 mod margin;
 pub mod metrics;
@@ -35,6 +39,7 @@ pub mod source;
 pub mod span;
 mod stops;
 pub mod strategies;
+pub mod sweep;
 mod tolerance;
 mod trades;
 pub mod walk_forward;

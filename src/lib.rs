@@ -5,7 +5,7 @@
 //! - [`config`]: typed sections, layering, validation, live reload
 //! - [`messages`]: the typed messages, one vocabulary per file
 //! - [`kafka`]: the log: Kafka client, embedded log, produce-only listener
-//! - [`text`], [`models`], [`backtest`]: the engines: pure, synchronous, know nothing of actors, Kafka or HTTP
+//! - [`text`], [`models`], [`graph`], [`backtest`]: the engines: pure, synchronous, know nothing of actors, Kafka or HTTP
 //! - [`stores`]: one trait per need, one folder per backend
 //! - [`jobs`]: kinds of durable jobs, what submits them and what a handler sees
 //! - [`supervisors`]: the actor runtime on actix: mailboxes, supervision tree, drain
@@ -21,6 +21,7 @@ pub mod actors;
 pub mod backtest;
 pub mod cli;
 pub mod config;
+pub mod graph;
 pub mod jobs;
 pub mod kafka;
 pub mod messages;

@@ -142,10 +142,7 @@ fn equal_weights(assets: &[Asset<'_>]) -> Vec<f64> {
     sum
 }
 
-fn separate(
-    request: &BacktestRequest,
-    assets: &[Asset<'_>],
-) -> Result<(Simulation, Vec<ColumnResult>), BacktestError> {
+fn separate(request: &BacktestRequest, assets: &[Asset<'_>]) -> Result<(Simulation, Vec<ColumnResult>), BacktestError> {
     let mut values = vec![0.0; assets[0].prices.len()];
     let mut max_gross_exposure = 0.0_f64;
     let mut all = Finished::default();

@@ -157,11 +157,7 @@ pub(crate) fn answer(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 bars")]
-fn measure(
-    request: &BacktestRequest,
-    against: Measured<'_>,
-    (simulation, returns): (&Simulation, &[f64]),
-) -> Metrics {
+fn measure(request: &BacktestRequest, against: Measured<'_>, (simulation, returns): (&Simulation, &[f64])) -> Metrics {
     let first = against.benchmark.first().copied().unwrap_or(f64::NAN);
     let last = against.benchmark.last().copied().unwrap_or(f64::NAN);
     let benchmark = returns_of(first, against.benchmark);

@@ -121,7 +121,15 @@ fn random_configurations_are_vectorbts() {
             different.push(format!("case {cases}: {what}\n  {request}"));
         }
     }
-    println!("{cases} cases with {orders} orders, {} different; largest relative differences: {worst:?}", different.len());
+    println!(
+        "{cases} cases with {orders} orders, {} different; largest relative differences: {worst:?}",
+        different.len()
+    );
     assert!(cases > 0, "no cases");
-    assert!(different.is_empty(), "{} of {cases} differ\n{}", different.len(), different[..different.len().min(25)].join("\n"));
+    assert!(
+        different.is_empty(),
+        "{} of {cases} differ\n{}",
+        different.len(),
+        different[..different.len().min(25)].join("\n")
+    );
 }

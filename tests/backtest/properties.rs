@@ -10,7 +10,8 @@ use tidemill::backtest::{
 fn prices(bars: usize) -> impl Strategy<Value = Prices> {
     let step = (0.9..1.12_f64, 0.0..0.05_f64, 0.0..0.05_f64, prop::bool::weighted(0.05));
     prop::collection::vec(step, bars).prop_map(|steps| {
-        let mut columns = PriceColumns { open: Some(vec![]), high: Some(vec![]), low: Some(vec![]), ..Default::default() };
+        let mut columns =
+            PriceColumns { open: Some(vec![]), high: Some(vec![]), low: Some(vec![]), ..Default::default() };
         let mut close = 100.0;
         for (index, (factor, up, down, gap)) in steps.into_iter().enumerate() {
             let open = close;
@@ -39,27 +40,31 @@ fn signals(bars: usize) -> impl Strategy<Value = Signals> {
 fn request() -> impl Strategy<Value = BacktestRequest> {
     let direction = prop_oneof![Just(Direction::Long), Just(Direction::Short), Just(Direction::Both)];
     let accumulate = prop_oneof![3 => Just(Accumulation::Disabled), 1 => Just(Accumulation::Both)];
-    let opposite = prop_oneof![Just(OppositeEntry::Close), Just(OppositeEntry::ReverseReduce), Just(OppositeEntry::Ignore)];
+    let opposite =
+        prop_oneof![Just(OppositeEntry::Close), Just(OppositeEntry::ReverseReduce), Just(OppositeEntry::Ignore)];
     let stop_exit = prop_oneof![Just(StopExit::Close), Just(StopExit::Reverse)];
     let stops = (prop::option::of(0.01..0.2_f64), any::<bool>(), prop::option::of(0.01..0.2_f64), stop_exit);
     let costs = (0.0..0.02_f64, 0.0..2.0_f64, 0.0..0.01_f64, prop::option::of(0.1..5.0_f64));
-    let margin = prop::option::weighted(0.2, (1.0..5.0_f64).prop_map(|leverage| Margin { leverage, maintenance: 0.05 }));
+    let margin =
+        prop::option::weighted(0.2, (1.0..5.0_f64).prop_map(|leverage| Margin { leverage, maintenance: 0.05 }));
     (direction, accumulate, opposite, stops, costs, margin).prop_map(
-        |(direction, accumulate, upon_opposite_entry, stops, (fees, fixed_fees, slippage, size), margin)| BacktestRequest {
-            direction,
-            accumulate,
-            upon_opposite_entry,
-            sl_stop: stops.0,
-            sl_trail: stops.1 && stops.0.is_some(),
-            tp_stop: stops.2,
-            upon_stop_exit: stops.3,
-            fees,
-            fixed_fees,
-            slippage,
-            size,
-            margin,
-            parts: vec![Part::Metrics, Part::Equity, Part::Trades, Part::Orders],
-            ..BacktestRequest::new(SignalSource::Holding)
+        |(direction, accumulate, upon_opposite_entry, stops, (fees, fixed_fees, slippage, size), margin)| {
+            BacktestRequest {
+                direction,
+                accumulate,
+                upon_opposite_entry,
+                sl_stop: stops.0,
+                sl_trail: stops.1 && stops.0.is_some(),
+                tp_stop: stops.2,
+                upon_stop_exit: stops.3,
+                fees,
+                fixed_fees,
+                slippage,
+                size,
+                margin,
+                parts: vec![Part::Metrics, Part::Equity, Part::Trades, Part::Orders],
+                ..BacktestRequest::new(SignalSource::Holding)
+            }
         },
     )
 }

@@ -209,7 +209,10 @@ fn more_trials_deflate_the_sharpe_ratio() {
     let prices = Prices::from_close(closes).unwrap();
     let deflated = |count| {
         let trials = Some(Trials { count, sharpe_variance: 0.01 });
-        metric(&run(&BacktestRequest { trials, ..request() }, &prices, &Signals::holding(200)).unwrap(), "deflated_sharpe_ratio")
+        metric(
+            &run(&BacktestRequest { trials, ..request() }, &prices, &Signals::holding(200)).unwrap(),
+            "deflated_sharpe_ratio",
+        )
     };
     assert!(deflated(10.0) > deflated(1000.0));
     assert!((0.0..=1.0).contains(&deflated(10.0)));
