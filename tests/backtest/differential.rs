@@ -1,7 +1,7 @@
 //! Random configurations with vectorbt's answers, made by `benches/peers/backtest/accuracy.py`.
 //!
-//! `make bench-peers PEERS=backtest` and `make soak` make them and set `TIDEMILL_VECTORBT_CASES`; without it there is
-//! nothing to compare.
+//! `deploy/backtest-accuracy.sh` (`make bench-peers PEERS=backtest`, `make soak`) makes them and sets
+//! `TIDEMILL_VECTORBT_CASES`; without it there is nothing to compare.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
