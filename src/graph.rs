@@ -5,7 +5,8 @@
 //! graph, [`export`] writes it for other programs.
 //!
 //! Learning: [`csr`] holds a graph ([`edge_list`] reads one from text), [`walks`] wander on it, [`node2vec`] makes vectors
-//! of its nodes, [`evaluation`] judges them, [`projection`] and [`communities`] make them fit for a picture.
+//! of its nodes, [`evaluation`] judges them, [`projection`] and [`communities`] make them fit for
+//! a [`picture`]; [`learning`] goes the whole way from an address to vectors.
 
 pub mod communities;
 pub mod csr;
@@ -16,7 +17,9 @@ pub mod evaluation;
 pub mod export;
 pub mod imports;
 pub mod languages;
+pub mod learning;
 pub mod node2vec;
+pub mod picture;
 pub mod projection;
 pub mod reading;
 mod reference;
