@@ -61,7 +61,15 @@ fn dynamic_import<'a>(call: Node<'_>, source: &'a [u8]) -> Option<&'a str> {
     if !matches!(text(function, source), "__import__" | "import_module" | "importlib.import_module") {
         return None;
     }
-    let module = literal(call.child_by_field_name("arguments")?.named_child(0)?, source)?;
+    let arguments = call.child_by_field_name("arguments")?;
+    let module = literal(arguments.named_child(0)?, source)?;
+    // relative to another package, which only the running program knows
+    let package = arguments
+        .named_child(1)
+        .map(|package| text(package, source).trim_start_matches("package").trim_start_matches(['=', ' ']));
+    if module.starts_with('.') && !matches!(package, Some("__name__" | "__package__")) {
+        return None;
+    }
     let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_') || byte >= 0x80;
     (module.bytes().all(named) && module.bytes().any(|byte| byte != b'.')).then_some(module)
 }

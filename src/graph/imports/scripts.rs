@@ -24,7 +24,7 @@ pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
             true
         }
         "comment" => {
-            add(node, reference(text(node, source)));
+            add(node, reference(text(node, source)).as_deref());
             false
         }
         "string" | "template_string" | "identifier" | "jsx_text" => node.kind() == "template_string",
@@ -43,10 +43,12 @@ fn call<'a>(node: Node<'_>, source: &'a [u8]) -> Option<&'a str> {
     literal(node.child_by_field_name("arguments")?.named_child(0)?, source)
 }
 
-/// `x` of `/// <reference path="x" />`.
-fn reference(comment: &str) -> Option<&str> {
+/// `./x` of `/// <reference path="x" />`.
+fn reference(comment: &str) -> Option<String> {
     let rest = comment.strip_prefix("///")?.trim_start().strip_prefix("<reference")?;
     let rest = rest.trim_start().strip_prefix("path")?.trim_start().strip_prefix('=')?.trim_start();
     let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
-    rest[1..].split(quote).next()
+    let path = rest[1..].split(quote).next()?;
+    // relative even without a dot
+    Some(if path.starts_with('.') { path.to_owned() } else { format!("./{path}") })
 }
