@@ -73,6 +73,8 @@ sections! {
     postgres: postgres::PostgresConfig;
     /// Answers kept for a while.
     cache: cache::CacheConfig;
+    /// Learning the import graphs of source repositories.
+    graph: graph::GraphConfig;
 }
 
 pub mod actors;
@@ -85,6 +87,7 @@ pub mod encoder;
 pub mod endpoint;
 pub mod error;
 pub mod faults;
+pub mod graph;
 pub mod http;
 pub mod jobs;
 pub mod kafka;

@@ -7,6 +7,7 @@ mod columns;
 mod dead_letters;
 mod deliveries;
 mod error;
+mod graphs;
 mod logbook;
 mod partitions;
 mod pool;

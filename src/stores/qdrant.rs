@@ -9,6 +9,7 @@
 mod claims;
 mod collection;
 mod connection;
+pub mod graphs;
 mod keeper;
 mod points;
 
@@ -19,8 +20,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use qdrant_client::qdrant::{
-    CountPoints, DeletePoints, PointStruct, QueryBatchPoints, QueryPoints, ReadConsistency, ScoredPoint, SearchParams,
-    UpsertPoints,
+    CountPoints, DeletePoints, FieldType, PayloadSchemaType, PointStruct, QueryBatchPoints, QueryPoints,
+    ReadConsistency, ScoredPoint, SearchParams, UpsertPoints,
 };
 
 use self::connection::{CallError, Connection};
@@ -68,6 +69,8 @@ struct Shared {
     connection: Connection,
     config: QdrantConfig,
     embedding: EmbeddingInfo,
+    /// Payload fields that filters ask for.
+    indexes: &'static [(&'static str, FieldType, PayloadSchemaType)],
     /// Whether the collection is known to fit encoder and documents.
     ready: AtomicBool,
     /// Why it is not, for health and errors.
@@ -93,6 +96,7 @@ impl QdrantIndex {
             connection: Connection::new(config)?,
             config: config.clone(),
             embedding: embedding.clone(),
+            indexes: &collection::INDEXES,
             ready: AtomicBool::new(false),
             reason: Mutex::new("the collection was not checked yet".to_owned()),
             count: AtomicUsize::new(0),

@@ -6,6 +6,7 @@
 mod connection;
 mod dead_letters;
 mod deliveries;
+mod graphs;
 pub mod jobs;
 mod queries;
 mod verdicts;

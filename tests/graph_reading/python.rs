@@ -85,6 +85,22 @@ fn imports_by_call_count_when_the_name_is_written_out() {
 }
 
 #[test]
+fn imports_are_found_in_every_block() {
+    let graph = graph_of(&[
+        (
+            "a.py",
+            "def f(x=1):\n    with x as y:\n        for z in y:\n            import b\n    return x\nclass C:\n    @staticmethod\n    async def g():\n        match 1:\n            case 1:\n                from c import d\nif 1: import e; import f\nwhile 0:\n    pass\nelse:\n    import g\n",
+        ),
+        ("b.py", ""),
+        ("c.py", ""),
+        ("e.py", ""),
+        ("f.py", ""),
+        ("g.py", ""),
+    ]);
+    assert_eq!(imports_of(&graph, "a.py"), ["b.py", "c.py", "e.py", "f.py", "g.py"]);
+}
+
+#[test]
 fn edges_carry_the_number_of_imports_and_none_leads_to_itself() {
     let graph = graph_of(&[
         ("p/__init__.py", "from p import x\nimport p\n"),

@@ -26,6 +26,26 @@ fn every_form_of_import_counts() {
 }
 
 #[test]
+fn imports_inside_of_ambient_modules_and_after_code_count() {
+    let graph = graph_of(&[
+        (
+            "main.ts",
+            "const a = 1;\nnamespace N { export import x = require('./a'); }\nclass C { m() { return 1; } }\ndeclare module 'x' {\n    import { B } from './b';\n    export * from './c';\n}\nexport { d } from './d';\n",
+        ),
+        (
+            "plain.ts",
+            "function f() { return { a: [1] }; }\ndeclare module 'x' {\n    import { B } from './b';\n    export default f;\n}\nexport const a = () => 1;\nimport './c';\n",
+        ),
+        ("a.ts", ""),
+        ("b.ts", ""),
+        ("c.ts", ""),
+        ("d.ts", ""),
+    ]);
+    assert_eq!(imports_of(&graph, "main.ts"), ["a.ts", "b.ts", "c.ts", "d.ts"]);
+    assert_eq!(imports_of(&graph, "plain.ts"), ["b.ts", "c.ts"]);
+}
+
+#[test]
 fn files_are_found_without_their_ends_under_their_compiled_names_and_as_index() {
     let graph = graph_of(&[
         (

@@ -2,12 +2,14 @@
 
 use tree_sitter::Node;
 
-use super::syntax::{line, literal, text, walk};
+use super::syntax::{line, literal, mentions, text, walk};
 use super::{Imported, Parsed};
 
 /// Takes the imports out of a module.
 pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
+    // imports by call are rare: without them expressions need not be looked into
+    let has_calls = mentions(source, &["__import__", "import_module"]);
     walk(root, |node| match node.kind() {
         "import_statement" => {
             for name in children(node, "name") {
@@ -31,6 +33,7 @@ pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
             true
         }
         "string" | "comment" | "identifier" | "future_import_statement" => false,
+        "expression_statement" | "return_statement" | "assert_statement" | "parameters" => has_calls,
         _ => true,
     });
     parsed

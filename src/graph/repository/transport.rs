@@ -170,6 +170,7 @@ impl Exchange {
                 .header("accept", "application/x-git-upload-pack-result")
                 .body(std::mem::take(&mut self.request))
         };
+        // made inside: without a runtime around it a request with a time limit panics
         let response = self.connection.wait(|| request.send())?;
         let expected = if self.asks {
             "application/x-git-upload-pack-advertisement"
