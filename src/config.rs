@@ -73,9 +73,12 @@ sections! {
     postgres: postgres::PostgresConfig;
     /// Answers kept for a while.
     cache: cache::CacheConfig;
+    /// Where backups go, when, and how many stay.
+    backup: backup::BackupConfig;
 }
 
 pub mod actors;
+pub mod backup;
 pub mod cache;
 pub mod daemon;
 pub mod dedup;

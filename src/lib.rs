@@ -7,6 +7,7 @@
 //! - [`kafka`]: the log: Kafka client, embedded log, produce-only listener
 //! - [`text`], [`models`]: the engines: pure, synchronous, know nothing of actors, Kafka or HTTP
 //! - [`stores`]: one trait per need, one folder per backend
+//! - [`backup`]: copies of the stores that fit the log, and the way back
 //! - [`jobs`]: kinds of durable jobs, what submits them and what a handler sees
 //! - [`supervisors`]: the actor runtime on actix: mailboxes, supervision tree, drain
 //! - [`actors`]: one actor per file: receive, call an engine, send on
@@ -18,6 +19,7 @@
 //! A dependency points one way: `cli → actors → {supervisors, messages, engines, stores, kafka, telemetry}`.
 
 pub mod actors;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod jobs;

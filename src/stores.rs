@@ -4,6 +4,7 @@ pub mod cache;
 pub mod claims;
 mod cursor;
 pub mod documents;
+pub mod figures;
 pub mod jobs;
 pub mod lock;
 mod names;

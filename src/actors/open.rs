@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::config::cache::CacheBackendKind;
+use crate::config::daemon::{DAEMON_ID_FILE, ENCODER_FILE};
 use crate::config::dedup::Sharing;
 use crate::config::jobs::JobsBackend;
 use crate::config::kafka::KafkaConfig;
@@ -56,11 +57,6 @@ use super::waiting::patiently;
 const EVENT_HISTORY: usize = 1000;
 /// Held while a daemon uses the data directory.
 const LOCK_FILE: &str = "tidemill.lock";
-
-/// Holds what tells this daemon's transactions from others'.
-const DAEMON_ID_FILE: &str = "daemon-id";
-/// Names the encoder whose vectors the data directory holds.
-const ENCODER_FILE: &str = "encoder";
 
 /// What could not be opened.
 #[derive(Debug, thiserror::Error)]

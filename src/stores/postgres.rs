@@ -6,7 +6,9 @@
 mod columns;
 mod dead_letters;
 mod deliveries;
+pub mod dump;
 mod error;
+pub mod load;
 mod logbook;
 mod partitions;
 mod pool;

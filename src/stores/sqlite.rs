@@ -6,6 +6,7 @@
 mod connection;
 mod dead_letters;
 mod deliveries;
+pub mod figures;
 pub mod jobs;
 mod queries;
 mod verdicts;

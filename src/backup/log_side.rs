@@ -1,0 +1,102 @@
+//! The log as backups see it: how far it reaches, where groups stand, and groups set back.
+
+use std::path::PathBuf;
+
+use super::{BackupError, Places, blocking};
+use crate::config::Config;
+use crate::config::log::LogBackend;
+use crate::kafka::client::KafkaLog;
+use crate::kafka::embedded::offsets;
+use crate::kafka::log::{GroupOffset, Log as _, PartitionRange};
+use crate::messages::record::Position;
+
+/// Either log.
+pub(super) enum LogSide {
+    /// A file, whoever has it open.
+    Embedded(PathBuf),
+    /// Brokers.
+    Kafka {
+        log: Box<KafkaLog>,
+        group: String,
+        /// What the group reads.
+        topics: Vec<String>,
+    },
+}
+
+impl LogSide {
+    /// The log of this configuration. Asks nobody yet.
+    pub(super) fn open(config: &Config) -> Result<Self, BackupError> {
+        match config.log.backend {
+            LogBackend::Embedded => Ok(Self::Embedded(Places::of(config).log)),
+            LogBackend::Kafka => {
+                // transactions are the daemon's alone
+                let kafka = crate::config::kafka::KafkaConfig { exactly_once: false, ..config.kafka.clone() };
+                let topics = kafka.topics.inputs().into_iter().map(|(topic, _)| topic).collect();
+                let log = Box::new(KafkaLog::new(&kafka, &config.log)?);
+                Ok(Self::Kafka { log, group: kafka.group, topics })
+            }
+        }
+    }
+
+    /// Where groups stand.
+    pub(super) async fn offsets(&self) -> Result<Vec<GroupOffset>, BackupError> {
+        match self {
+            Self::Embedded(path) => {
+                let path = path.clone();
+                blocking(move || offsets::group_offsets(&path)).await
+            }
+            Self::Kafka { log, group, topics } => {
+                let lag = log.lag(group, topics).await?.into_iter();
+                let offset = |lag: crate::kafka::log::PartitionLag| GroupOffset {
+                    group: group.clone(),
+                    next: Position { topic: lag.topic.into(), partition: lag.partition, offset: lag.committed },
+                };
+                Ok(lag.map(offset).collect())
+            }
+        }
+    }
+
+    /// What partitions hold.
+    pub(super) async fn ranges(&self) -> Result<Vec<PartitionRange>, BackupError> {
+        match self {
+            Self::Embedded(path) => {
+                let path = path.clone();
+                blocking(move || offsets::ranges(&path)).await
+            }
+            Self::Kafka { log, topics, .. } => Ok(log.ranges(topics).await?),
+        }
+    }
+
+    /// Has groups go on from these offsets. Of an embedded log nobody may have the file open.
+    pub(super) async fn set(&self, offsets: &[GroupOffset]) -> Result<(), BackupError> {
+        match self {
+            Self::Embedded(path) => {
+                let (path, offsets) = (path.clone(), offsets.to_vec());
+                blocking(move || offsets::rewind(&path, &offsets)).await
+            }
+            Self::Kafka { log, .. } => Ok(log.set_groups(offsets).await?),
+        }
+    }
+
+    /// Whether every offset is a record.
+    pub(super) const fn is_dense(&self) -> bool {
+        matches!(self, Self::Embedded(_))
+    }
+}
+
+/// Records that a group still has to read and the log does not have any more.
+pub(super) fn lost(offsets: &[GroupOffset], log: &[PartitionRange]) -> u64 {
+    let gone = offsets.iter().filter_map(|at| {
+        let range = log.iter().find(|it| it.topic == at.next.topic && it.partition == at.next.partition)?;
+        Some((range.first - at.next.offset).max(0).cast_unsigned())
+    });
+    gone.sum()
+}
+
+/// The first offset that lies behind the end of its partition: then the log is not the one the offsets are of.
+pub(super) fn beyond<'a>(offsets: &'a [GroupOffset], log: &[PartitionRange]) -> Option<&'a GroupOffset> {
+    offsets.iter().find(|at| {
+        let range = log.iter().find(|it| it.topic == at.next.topic && it.partition == at.next.partition);
+        at.next.offset > range.map_or(0, |it| it.end)
+    })
+}
