@@ -5,6 +5,8 @@
 //! [`dispatcher`] runs durable jobs, such as [`reindex`].
 //! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
 
+pub mod backup;
+pub mod backup_schedule;
 pub mod check;
 pub mod compute;
 pub mod daemon;

@@ -75,6 +75,8 @@ pub struct JobsConfig {
 pub struct KindsConfig {
     /// Compares the vector index with the store of documents and repairs it.
     pub reindex: KindConfig,
+    /// Copies the stores to `backup.target`; exists only where that is set.
+    pub backup: KindConfig,
     /// Pretended work for tests; exists only with `faults.enabled`.
     pub drill: KindConfig,
 }
@@ -203,8 +205,8 @@ impl JobsConfig {
 }
 
 impl KindsConfig {
-    fn all(&self) -> [(&'static str, &KindConfig); 2] {
-        [("reindex", &self.reindex), ("drill", &self.drill)]
+    fn all(&self) -> [(&'static str, &KindConfig); 3] {
+        [("reindex", &self.reindex), ("backup", &self.backup), ("drill", &self.drill)]
     }
 
     fn get(&self, kind: &str) -> Option<&KindConfig> {

@@ -1,0 +1,70 @@
+//! The store of documents.
+
+use std::sync::Arc;
+
+use super::OpenError;
+use super::data_dir::lock_data_dir;
+use crate::actors::servers::Sockets;
+use crate::actors::waiting::patiently;
+use crate::config::Config;
+use crate::config::log::LogBackend;
+use crate::config::store::StoreBackend;
+use crate::kafka::log::Log;
+use crate::messages::event::EventBus;
+use crate::stores::documents::{DocumentStore, StoreCounts};
+use crate::stores::postgres::{self, PostgresStore};
+use crate::stores::sqlite::SqliteStore;
+use crate::telemetry::logs::LogLevel;
+
+/// Opens the store, waiting for a server that is away.
+pub(super) async fn open_documents(
+    config: &Config,
+    sockets: &Sockets,
+    log_level: &LogLevel,
+    events: &Arc<EventBus>,
+) -> Result<Arc<dyn DocumentStore>, OpenError> {
+    match config.store.backend {
+        StoreBackend::Sqlite => Ok(Arc::new(open_sqlite(config)?)),
+        StoreBackend::Postgres => {
+            let patience = config.postgres.startup_wait();
+            let open = async || PostgresStore::open(&config.postgres).await;
+            let store = patiently("documents", patience, sockets, postgres::OpenError::may_pass, open).await?;
+            store.keep_logs(log_level.tap(), events);
+            Ok(Arc::new(store))
+        }
+    }
+}
+
+fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {
+    let path = config.daemon.data_dir.join(&config.store.sqlite_path);
+    Ok(SqliteStore::open(&path, &config.store)?)
+}
+
+/// An empty store beside a consumed log means that its file was lost: going on would hide the loss.
+pub(super) async fn store_is_not_lost(
+    config: &Config,
+    log: &dyn Log,
+    documents: &dyn DocumentStore,
+) -> Result<(), OpenError> {
+    if documents.counts().await? != StoreCounts::default() || config.log.backend != LogBackend::Embedded {
+        return Ok(());
+    }
+    let topics = [config.kafka.topics.documents.clone()];
+    let consumed = log.lag(&config.kafka.group, &topics).await?.iter().map(|partition| partition.committed).sum();
+    if consumed > 0 {
+        return Err(OpenError::StoreLost { store: documents.describe(), consumed });
+    }
+    Ok(())
+}
+
+/// Opens the store and asks it, for checks.
+///
+/// # Errors
+/// Why it does not answer.
+pub async fn try_store(config: &Config) -> Result<(), OpenError> {
+    let _lock = lock_data_dir(&config.daemon.data_dir)?;
+    match config.store.backend {
+        StoreBackend::Sqlite => Ok(open_sqlite(config)?.check().await?),
+        StoreBackend::Postgres => Ok(PostgresStore::open(&config.postgres).await?.check().await?),
+    }
+}
