@@ -28,12 +28,7 @@ impl From<BackupError> for JobFailure {
 ///
 /// # Errors
 /// If a store can't be read or the target not be written.
-pub async fn run(
-    config: Arc<Config>,
-    vectors: Arc<dyn VectorIndex>,
-    _: BackupRequest,
-    ctx: JobContext,
-) -> Outcome {
+pub async fn run(config: Arc<Config>, vectors: Arc<dyn VectorIndex>, _: BackupRequest, ctx: JobContext) -> Outcome {
     tokio::select! {
         biased;
         () = ctx.stopping() => Err(JobFailure::Stopped),

@@ -18,7 +18,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
     let source = read_only(from).map_err(|error| named(from, &error))?;
     let mut copy = Connection::open(to).map_err(|error| named(to, &error))?;
-    let copied = || -> rusqlite::Result<StepResult> {
+    let mut copied = || -> rusqlite::Result<StepResult> {
         // nobody reads a copy before it is complete, so it needs no journal
         copy.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
         copy.pragma_update(None, "synchronous", "OFF")?;
@@ -46,9 +46,8 @@ pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
 /// # Errors
 /// If it is no database.
 pub fn check(path: &Path) -> Result<Option<String>, BackupError> {
-    let said = || -> rusqlite::Result<String> {
-        read_only(path)?.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-    };
+    let said =
+        || -> rusqlite::Result<String> { read_only(path)?.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)) };
     let said = said().map_err(|error| named(path, &error))?;
     Ok((said != "ok").then_some(said))
 }

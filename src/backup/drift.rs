@@ -99,10 +99,7 @@ impl Figures {
         if let Some(index) = self.index {
             differ(index != store.vectors, format!("the index has {index} vectors, the store {}", store.vectors));
         }
-        differ(
-            store.deliveries < analyses,
-            format!("{} deliveries for {analyses} analyses", store.deliveries),
-        );
+        differ(store.deliveries < analyses, format!("{} deliveries for {analyses} analyses", store.deliveries));
         let mut missing = 0;
         for it in &self.partitions {
             let consumed = (it.committed - it.first).max(0).cast_unsigned();

@@ -100,7 +100,13 @@ impl Sum {
 ///
 /// # Errors
 /// If the content ends in an error, or the target does not take it; then there is no such file.
-pub async fn store(target: &Target, id: &str, name: &str, part: Part, content: Content) -> Result<StoredFile, BackupError> {
+pub async fn store(
+    target: &Target,
+    id: &str,
+    name: &str,
+    part: Part,
+    content: Content,
+) -> Result<StoredFile, BackupError> {
     let (packed_to, mut packed) = channel();
     let packing = tokio::task::spawn_blocking(move || pack(content, &packed_to));
     let mut upload = target.writer(id, name);
@@ -130,7 +136,7 @@ pub async fn store(target: &Target, id: &str, name: &str, part: Part, content: C
 /// Compresses until the content ends; bytes and checksum of the content, `None` if it did not end well.
 fn pack(mut content: Content, packed: &ContentSender) -> Option<(u64, String)> {
     let mut sum = Sum::default();
-    let done = || -> Result<(), BackupError> {
+    let mut done = || -> Result<(), BackupError> {
         let failed = |error: std::io::Error| BackupError::Unavailable(format!("compression failed: {error}"));
         let mut encoder = zstd::stream::write::Encoder::new(Vec::with_capacity(CHUNK), LEVEL).map_err(failed)?;
         while let Some(chunk) = content.blocking_recv() {

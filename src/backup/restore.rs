@@ -276,12 +276,9 @@ impl Plan<'_> {
 
 fn table(part: &Part) -> Option<Table> {
     match part {
-        Part::Table { schema, table, columns, days } => Some(Table {
-            schema: schema.clone(),
-            name: table.clone(),
-            columns: columns.clone(),
-            days: days.clone(),
-        }),
+        Part::Table { schema, table, columns, days } => {
+            Some(Table { schema: schema.clone(), name: table.clone(), columns: columns.clone(), days: days.clone() })
+        }
         Part::Log | Part::Documents | Part::Jobs | Part::Encoder | Part::DaemonId => None,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,14 +54,14 @@ impl Target {
     /// If it is neither, or the directory can't be used.
     pub fn open(location: &str, config: &BackupConfig, access: Access) -> Result<Self, BackupError> {
         if !location.contains("://") {
-            return Self::directory(location, PathBuf::from(location), access);
+            return Self::directory(location, std::path::Path::new(location), access);
         }
         let setting = |said: String| BackupError::Setting(format!("{location}: {said}"));
         let url = Url::parse(location).map_err(|error| setting(error.to_string()))?;
         match url.scheme() {
             "file" => {
                 let path = url.to_file_path().map_err(|()| setting("is not the URL of a directory here".to_owned()))?;
-                Self::directory(location, path, access)
+                Self::directory(location, &path, access)
             }
             scheme @ ("s3" | "r2") => {
                 if !url.username().is_empty() || url.password().is_some() {
@@ -84,13 +83,13 @@ impl Target {
         Self { store, prefix, shown: shown.to_owned() }
     }
 
-    fn directory(shown: &str, path: PathBuf, access: Access) -> Result<Self, BackupError> {
+    fn directory(shown: &str, path: &std::path::Path, access: Access) -> Result<Self, BackupError> {
         match access {
-            Access::Write => std::fs::create_dir_all(&path).map_err(BackupError::file(&path))?,
+            Access::Write => std::fs::create_dir_all(path).map_err(BackupError::file(path))?,
             Access::Read if path.is_dir() => {}
             Access::Read => return Err(BackupError::NotFound(format!("{shown} is no directory"))),
         }
-        let store = LocalFileSystem::new_with_prefix(&path)
+        let store = LocalFileSystem::new_with_prefix(path)
             .map_err(|error| BackupError::Unavailable(format!("{shown}: {error}")))?
             .with_fsync(true);
         Ok(Self { store: Arc::new(store), prefix: Path::default(), shown: shown.to_owned() })
@@ -184,7 +183,11 @@ impl Target {
     ///
     /// # Errors
     /// [`BackupError::Damaged`] if it is missing.
-    pub async fn reader(&self, id: &str, name: &str) -> Result<BoxStream<'static, Result<Bytes, BackupError>>, BackupError> {
+    pub async fn reader(
+        &self,
+        id: &str,
+        name: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, BackupError>>, BackupError> {
         match self.store.get(&self.path(id, name)).await {
             Ok(found) => {
                 let target = self.clone();
@@ -274,11 +277,7 @@ impl Upload<'_> {
     }
 }
 
-fn bucket_store(
-    scheme: &str,
-    bucket: &str,
-    config: &BackupConfig,
-) -> Result<object_store::aws::AmazonS3, BackupError> {
+fn bucket_store(scheme: &str, bucket: &str, config: &BackupConfig) -> Result<object_store::aws::AmazonS3, BackupError> {
     if scheme == "r2" && config.endpoint.is_empty() {
         let said = "backup.endpoint: r2:// needs https://ACCOUNT.r2.cloudflarestorage.com here";
         return Err(BackupError::Setting(said.to_owned()));

@@ -109,7 +109,8 @@ async fn recount(manifest: &Manifest, databases: &[(Part, PathBuf)]) -> Result<V
             };
             let found = ranges.iter().find(same).map(|range| (range.first, range.end));
             if found != Some((it.first, it.end)) {
-                differences.push(format!("partition {} of the log holds {found:?}, not what the manifest says", it.partition));
+                differences
+                    .push(format!("partition {} of the log holds {found:?}, not what the manifest says", it.partition));
             }
         }
     }

@@ -43,7 +43,7 @@ pub enum Backup {
 /// Where backups are.
 #[derive(Debug, Args)]
 struct Place {
-    /// Directory, s3://BUCKET/PREFIX, r2://BUCKET/PREFIX or file:///PATH [default: backup.target].
+    /// Directory, or URL such as `s3://BUCKET/PREFIX`, `r2://BUCKET/PREFIX` or `file:///PATH` [default: backup.target].
     target: Option<String>,
 }
 

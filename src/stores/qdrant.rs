@@ -11,7 +11,9 @@ mod collection;
 mod connection;
 mod keeper;
 mod points;
+mod reconcile;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -22,13 +24,14 @@ use qdrant_client::qdrant::{
     CountPoints, DeletePoints, PointStruct, QueryBatchPoints, QueryPoints, ReadConsistency, ScoredPoint, SearchParams,
     UpsertPoints,
 };
+use uuid::Uuid;
 
 use self::connection::{CallError, Connection};
 use self::keeper::Keeper;
 use self::points::{State, Statement};
 use super::documents::{DocumentStore, StoreError};
 use super::shared_vectors::SharedVectors;
-use super::vectors::{Neighbor, VectorEntry, VectorIndex, VectorQuery};
+use super::vectors::{Neighbor, Reconcile, VectorEntry, VectorIndex, VectorQuery};
 use crate::config::qdrant::QdrantConfig;
 use crate::messages::analysis::EmbeddingInfo;
 
@@ -74,6 +77,8 @@ struct Shared {
     reason: Mutex<String>,
     /// Stored vectors, as last counted.
     count: AtomicUsize,
+    /// Stored points that the comparison under way did not find in the store of documents yet.
+    unconfirmed: Mutex<HashSet<Uuid>>,
     /// Wakes the keeper.
     wake: tokio::sync::Notify,
 }
@@ -96,6 +101,7 @@ impl QdrantIndex {
             ready: AtomicBool::new(false),
             reason: Mutex::new("the collection was not checked yet".to_owned()),
             count: AtomicUsize::new(0),
+            unconfirmed: Mutex::default(),
             wake: tokio::sync::Notify::new(),
         });
         match shared.ensure_collection().await {
@@ -195,6 +201,10 @@ impl Shared {
                 async move { client.upsert_points(request).await }.boxed()
             });
             self.noticed(written.await)?;
+            let mut unconfirmed = self.unconfirmed.lock();
+            for id in batch.iter().filter_map(|point| points::uuid(point.id.as_ref()?)) {
+                unconfirmed.remove(&id);
+            }
         }
         Ok(())
     }
@@ -335,6 +345,10 @@ impl VectorIndex for QdrantIndex {
             Ok(found.into_iter().zip(&stated).map(|(points, (query, _))| ordered(points, query)).collect())
         }
         .boxed()
+    }
+
+    fn reconcile(&self) -> Option<&dyn Reconcile> {
+        Some(self)
     }
 
     fn len(&self) -> usize {

@@ -24,7 +24,11 @@ pub(super) async fn open_documents(
     events: &Arc<EventBus>,
 ) -> Result<Arc<dyn DocumentStore>, OpenError> {
     match config.store.backend {
-        StoreBackend::Sqlite => Ok(Arc::new(open_sqlite(config)?)),
+        StoreBackend::Sqlite => {
+            let store = Arc::new(open_sqlite(config)?);
+            store.keep_events(events).await?;
+            Ok(store)
+        }
         StoreBackend::Postgres => {
             let patience = config.postgres.startup_wait();
             let open = async || PostgresStore::open(&config.postgres).await;

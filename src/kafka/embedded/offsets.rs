@@ -16,7 +16,7 @@ use crate::messages::record::Position;
 /// If the file can't be read.
 pub fn group_offsets(path: &Path) -> Result<Vec<GroupOffset>, OpenError> {
     let connection = reader(path)?;
-    let read = || {
+    let read = || -> rusqlite::Result<Vec<_>> {
         connection
             .prepare(
                 "SELECT g.consumer_group, p.topic, p.partition, g.next_offset
@@ -39,7 +39,7 @@ pub fn group_offsets(path: &Path) -> Result<Vec<GroupOffset>, OpenError> {
 /// If the file can't be read.
 pub fn ranges(path: &Path) -> Result<Vec<PartitionRange>, OpenError> {
     let connection = reader(path)?;
-    let read = || {
+    let read = || -> rusqlite::Result<Vec<_>> {
         connection
             .prepare("SELECT topic, partition, first_offset, next_offset FROM partitions ORDER BY topic, partition")?
             .query_map([], |row| {

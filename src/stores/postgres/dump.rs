@@ -136,7 +136,8 @@ impl Dump {
     }
 
     fn moment(&self, schema: &str) -> Result<&Moment, StoreError> {
-        let place = self.place.get(schema).ok_or_else(|| StoreError::Refused(format!("schema {schema} is not ours")))?;
+        let place =
+            self.place.get(schema).ok_or_else(|| StoreError::Refused(format!("schema {schema} is not ours")))?;
         Ok(&self.moments[*place])
     }
 
@@ -201,11 +202,7 @@ impl Dump {
         table: &Table,
     ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, StoreError> {
         let moment = self.moment(&table.schema)?;
-        let sql = format!(
-            "COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)",
-            table.quoted_columns(),
-            table.quoted()
-        );
+        let sql = format!("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)", table.quoted_columns(), table.quoted());
         let address = moment.address.clone();
         let rows = moment.client.copy_out(&sql).await.map_err(|error| store_error(&error, &address))?;
         Ok(rows.map_err(move |error| store_error(&error, &address)))
@@ -323,7 +320,9 @@ impl RowCounter {
     fn next(&mut self) -> Result<State, &'static str> {
         let word = |at: usize| self.partial.get(at..).and_then(|rest| rest.first_chunk::<4>()).copied();
         match self.state {
-            State::Header if !self.partial.starts_with(b"PGCOPY\n\xff\r\n\0") => Err("does not begin as COPY writes it"),
+            State::Header if !self.partial.starts_with(b"PGCOPY\n\xff\r\n\0") => {
+                Err("does not begin as COPY writes it")
+            }
             State::Header => Ok(State::Skip(u32::from_be_bytes(word(15).unwrap_or_default()), 0)),
             State::Row => {
                 let count = self.partial.first_chunk::<2>().copied().unwrap_or_default();

@@ -52,8 +52,7 @@ fn count(connection: &Connection, ranges: &[OffsetRange]) -> rusqlite::Result<(S
     })?;
     let mut verdicts = Vec::with_capacity(ranges.len());
     for OffsetRange { topic, partition, from, to } in ranges {
-        let in_range: i64 =
-            connection.query_row(IN_RANGE, params![&**topic, partition, from, to], |row| row.get(0))?;
+        let in_range: i64 = connection.query_row(IN_RANGE, params![&**topic, partition, from, to], |row| row.get(0))?;
         let highest = connection.query_row(HIGHEST, params![&**topic, partition], |row| row.get(0))?;
         verdicts.push(Verdicts { in_range: in_range.cast_unsigned(), highest });
     }
