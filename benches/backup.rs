@@ -1,6 +1,6 @@
 //! How long a backup of the embedded stores takes, its check, and the way back: 100,000 documents with vectors, and
 //! their records in the log. `TIDEMILL_BENCH_DOCUMENTS` says another number.
-#![expect(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 #[path = "../tests/store_conformance/suite.rs"]
 #[expect(dead_code, reason = "only its rows are used")]
@@ -65,7 +65,7 @@ async fn fill(config: &Config, documents: u64) {
 
 fn config(data: &Path) -> Config {
     let mut config = Config::default();
-    config.daemon.data_dir = data.to_owned();
+    data.clone_into(&mut config.daemon.data_dir);
     config
 }
 

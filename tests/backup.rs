@@ -39,7 +39,7 @@ const TOPIC: &str = "documents";
 /// An installation with an embedded log in this directory.
 fn config(directory: &Path) -> Config {
     let mut config = Config::default();
-    config.daemon.data_dir = directory.to_owned();
+    directory.clone_into(&mut config.daemon.data_dir);
     config.kafka.topics.partitions = 1;
     config
 }

@@ -51,8 +51,7 @@ fn refused(headers: &HeaderMap, bucket: &str) -> Option<Response> {
 async fn bucket(
     State(held): State<Held>,
     Path(bucket): Path<String>,
-    RawQuery(query): RawQuery,
-    method: Method,
+    (method, RawQuery(query)): (Method, RawQuery),
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -63,18 +62,18 @@ async fn bucket(
     if method == Method::POST {
         let text = String::from_utf8(body.to_vec()).unwrap();
         let keys = text.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
-        let deleted: String = keys
+        let deleted: Vec<String> = keys
             .map(|key| {
                 objects.remove(key);
                 format!("<Deleted><Key>{key}</Key></Deleted>")
             })
             .collect();
-        return format!("<DeleteResult>{deleted}</DeleteResult>").into_response();
+        return format!("<DeleteResult>{}</DeleteResult>", deleted.concat()).into_response();
     }
     let query = query.unwrap_or_default();
     let prefix = query.split('&').find_map(|word| word.strip_prefix("prefix=")).unwrap_or_default();
     let prefix = prefix.replace("%2F", "/");
-    let contents: String = objects
+    let contents: Vec<String> = objects
         .iter()
         .filter(|(key, _)| key.starts_with(&prefix))
         .map(|(key, object)| {
@@ -85,6 +84,7 @@ async fn bucket(
             )
         })
         .collect();
+    let contents = contents.concat();
     format!("<ListBucketResult><Name>{BUCKET}</Name><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
         .into_response()
 }
