@@ -5,7 +5,7 @@
 //! - [`config`]: typed sections, layering, validation, live reload
 //! - [`messages`]: the typed messages, one vocabulary per file
 //! - [`kafka`]: the log: Kafka client, embedded log, produce-only listener
-//! - [`text`], [`models`]: the engines: pure, synchronous, know nothing of actors, Kafka or HTTP
+//! - [`text`], [`models`], [`graph`], [`backtest`]: the engines: pure, synchronous, know nothing of actors, Kafka or HTTP
 //! - [`stores`]: one trait per need, one folder per backend
 //! - [`backup`]: copies of the stores that fit the log, and the way back
 //! - [`jobs`]: kinds of durable jobs, what submits them and what a handler sees
@@ -19,9 +19,11 @@
 //! A dependency points one way: `cli → actors → {supervisors, messages, engines, stores, kafka, telemetry}`.
 
 pub mod actors;
+pub mod backtest;
 pub mod backup;
 pub mod cli;
 pub mod config;
+pub mod graph;
 pub mod jobs;
 pub mod kafka;
 pub mod messages;

@@ -250,7 +250,7 @@ async fn expired_backups_are_deleted_and_others_stay() {
     let third = backed_up(&own, &target).await;
     std::fs::write(place.backups.path().join("a file of somebody else"), "x").unwrap();
     let gone = expired(&target.list().await.unwrap(), Keep { last: 2, daily: 1, weekly: 1 }, chrono::Utc::now());
-    assert_eq!(gone, [first.id.clone()]);
+    assert_eq!(gone, std::slice::from_ref(&first.id));
     target.delete(&first.id).await.unwrap();
     let left: Vec<String> = target.list().await.unwrap().into_iter().map(|backup| backup.id).collect();
     assert_eq!(left, [second.id, third.id]);

@@ -1,0 +1,44 @@
+//! The backtest engine: signals or orders on bars become a portfolio with its metrics. Pure.
+//!
+//! Definitions are vectorbt's (see `docs/backtest.md`), implemented from their descriptions.
+//!
+//! - [`request`], [`result`], [`error`]: what is asked, answered and refused
+//! - [`prices`], [`signals`], [`orders`]: checked columns
+//! - [`strategies`], [`indicators`]: signals from prices
+//! - [`metrics`]: what a portfolio is measured by
+//! - [`run`](run()), [`run_orders`], [`evaluate`]: one backtest
+
+pub mod bootstrap;
+pub mod calendar;
+mod column;
+mod decision;
+pub mod device;
+pub mod error;
+mod execution;
+pub mod indicators;
+mod limits;
+mod margin;
+pub mod metrics;
+pub mod normal;
+pub mod orders;
+pub mod prices;
+pub mod quantile;
+pub mod request;
+pub mod result;
+mod run;
+pub mod signals;
+mod simulation;
+pub mod source;
+pub mod span;
+mod stops;
+pub mod strategies;
+mod tolerance;
+mod trades;
+
+pub use error::BacktestError;
+pub use prices::{PriceColumns, Prices};
+pub use request::BacktestRequest;
+pub use result::BacktestResult;
+pub use run::{evaluate, frequency, return_settings, run, run_orders};
+pub use signals::Signals;
+pub use source::SignalSource;
