@@ -80,7 +80,7 @@ async fn main() {
     let target = Target::open(backups.to_str().unwrap(), &BackupConfig::default(), Access::Write).unwrap();
     let quietly = |_: f64, _: String| {};
     let started = Instant::now();
-    let manifest = create(&own, &target, None, &quietly).await.unwrap();
+    let manifest = create(&own, &target, &quietly).await.unwrap();
     let created = started.elapsed();
     let started = Instant::now();
     let verified = verify(&target, &manifest.id, places.path(), &quietly).await.unwrap();

@@ -29,9 +29,11 @@ pub mod verify;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::config::store::VectorsBackend;
 use crate::kafka::log::LogError;
 use crate::stores::documents::StoreError;
 use crate::stores::postgres;
+use crate::stores::qdrant::QdrantIndex;
 
 /// Why a backup was not made, checked or restored.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +136,21 @@ impl Places {
             index: data.join(&config.store.vectors.path),
             encoder: data.join(crate::config::daemon::ENCODER_FILE),
             daemon_id: data.join(crate::config::daemon::DAEMON_ID_FILE),
+        }
+    }
+}
+
+/// Vectors in the index that daemons share, where it answers; one inside a daemon is that daemon's to ask.
+async fn index_size(config: &Config) -> Option<u64> {
+    if config.store.vectors.backend != VectorsBackend::Qdrant {
+        return None;
+    }
+    let model = std::fs::read_to_string(Places::of(config).encoder).ok()?;
+    match QdrantIndex::count(&config.qdrant, model.trim()).await {
+        Ok(count) => Some(count),
+        Err(error) => {
+            tracing::warn!(%error, "the vectors of the index are not counted");
+            None
         }
     }
 }

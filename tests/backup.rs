@@ -91,7 +91,7 @@ fn directory(path: &Path) -> Target {
 fn quietly(_: f64, _: String) {}
 
 async fn backed_up(config: &Config, target: &Target) -> Manifest {
-    create(config, target, None, &quietly).await.unwrap()
+    create(config, target, &quietly).await.unwrap()
 }
 
 async fn verified(target: &Target, id: &str) -> Result<Verified, BackupError> {

@@ -11,7 +11,6 @@ use crate::backup::target::{Access, Target};
 use crate::backup::{BackupError, create};
 use crate::config::Config;
 use crate::jobs::{JobContext, JobFailure, Outcome};
-use crate::stores::vectors::VectorIndex;
 
 /// What is asked for: nothing can be. A job that named its target would write wherever who submits it likes.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -28,18 +27,18 @@ impl From<BackupError> for JobFailure {
 ///
 /// # Errors
 /// If a store can't be read or the target not be written.
-pub async fn run(config: Arc<Config>, vectors: Arc<dyn VectorIndex>, _: BackupRequest, ctx: JobContext) -> Outcome {
+pub async fn run(config: Arc<Config>, _: BackupRequest, ctx: JobContext) -> Outcome {
     tokio::select! {
         biased;
         () = ctx.stopping() => Err(JobFailure::Stopped),
-        done = back_up(&config, &*vectors, &ctx) => done,
+        done = back_up(&config, &ctx) => done,
     }
 }
 
-async fn back_up(config: &Config, vectors: &dyn VectorIndex, ctx: &JobContext) -> Outcome {
+async fn back_up(config: &Config, ctx: &JobContext) -> Outcome {
     let target = Target::open(&config.backup.target, &config.backup, Access::Write)?;
     let progress = |fraction: f64, message: String| ctx.progress(fraction * 0.95, message);
-    let manifest = create::create(config, &target, None, &progress).await?;
+    let manifest = create::create(config, &target, &progress).await?;
     let drift = manifest.figures.drift();
     for difference in &drift {
         tracing::warn!(backup = %manifest.id, difference, "the stores of a backup do not fit each other");
@@ -56,7 +55,6 @@ async fn back_up(config: &Config, vectors: &dyn VectorIndex, ctx: &JobContext) -
         "bytes": manifest.bytes(),
         "documents": manifest.figures.store.documents,
         "to_replay": manifest.figures.to_replay(),
-        "index": vectors.len(),
         "drift": drift,
         "deleted": gone,
     }))

@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 
 use super::drift::{self, Figures};
-use super::log_side::{LogSide, lost};
+use super::log_side::{LogSide, from_first, lost};
 use super::manifest::{FORMAT, Manifest, Part, SequenceValue, StoredFile, id_of};
 use super::packing::{self, ContentSender};
 use super::staging::Staging;
 use super::target::Target;
-use super::{BackupError, Places, Progress, blocking, database};
+use super::{BackupError, Places, Progress, blocking, database, index_size};
 use crate::config::Config;
 use crate::config::jobs::JobsBackend;
 use crate::config::log::LogBackend;
@@ -36,23 +36,16 @@ struct Taken {
     dump: Option<Dump>,
 }
 
-/// Makes a backup of everything the configuration names in a new folder of the target. `index` is the number of vectors in
-/// the index, where that is known.
+/// Makes a backup of everything the configuration names in a new folder of the target.
 ///
 /// # Errors
 /// Names what can't be read or written; what was stored so far is deleted again, as far as the target lets it.
-pub async fn create(
-    config: &Config,
-    target: &Target,
-    index: Option<u64>,
-    progress: Progress<'_>,
-) -> Result<Manifest, BackupError> {
+pub async fn create(config: &Config, target: &Target, progress: Progress<'_>) -> Result<Manifest, BackupError> {
     let started_at = Utc::now();
     let id = id_of(started_at);
     let staging = Staging::new(&config.daemon.data_dir, &format!("backup-{id}"))?;
     progress(0.0, format!("backup {id}: copying the stores"));
-    let mut taken = take(config, &staging).await?;
-    taken.figures.index = index;
+    let taken = take(config, &staging).await?;
     let work = Work { config, target, id: &id, started_at, progress };
     let done = work.store(taken).await;
     if done.is_err() {
@@ -87,7 +80,8 @@ async fn take_once(config: &Config, staging: &Staging, attempt: usize) -> Result
         blocking(move || database::copy(&from, &to)).await?;
         Ok::<PathBuf, BackupError>(copied)
     };
-    let offsets = log_side.offsets().await?;
+    let before = log_side.ranges().await?;
+    let offsets = from_first(log_side.offsets().await?, &before);
     let mut files = Vec::new();
     let mut dump = None;
     match config.store.backend {
@@ -116,6 +110,7 @@ async fn take_once(config: &Config, staging: &Staging, attempt: usize) -> Result
     };
     let mut figures = Figures::new(counted, &ranges, &asked, &verdicts);
     figures.dense = log.is_dense();
+    figures.index = index_size(config).await;
     for (part, path) in [(Part::Encoder, places.encoder), (Part::DaemonId, places.daemon_id)] {
         if path.exists() {
             files.push((part, path));

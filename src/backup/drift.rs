@@ -31,7 +31,7 @@ pub struct Figures {
     pub store: StoreFigures,
     /// Partitions of the documents topic.
     pub partitions: Vec<PartitionFigures>,
-    /// Vectors in the index, where it was asked.
+    /// Vectors in an index that daemons share, where it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
     /// Whether every offset of the log is a record: not with Kafka, where transactions and compaction leave gaps.
@@ -97,7 +97,9 @@ impl Figures {
             format!("{} vectors for {} stored documents", store.vectors, store.stored),
         );
         if let Some(index) = self.index {
-            differ(index != store.vectors, format!("the index has {index} vectors, the store {}", store.vectors));
+            // a record on its way changes one vector at most, and is not committed before that
+            let differs = index.abs_diff(store.vectors) > self.to_replay();
+            differ(differs, format!("the index has {index} vectors, the store {}", store.vectors));
         }
         differ(store.deliveries < analyses, format!("{} deliveries for {analyses} analyses", store.deliveries));
         let mut missing = 0;
@@ -156,6 +158,8 @@ mod tests {
     #[test]
     fn stores_that_fit_have_no_drift() {
         assert_eq!(sound().drift(), Vec::<String>::new());
+        let on_the_way = Figures { index: Some(9), ..sound() };
+        assert_eq!(on_the_way.drift(), Vec::<String>::new(), "three records are on their way");
         assert_eq!(sound().to_replay(), 3);
     }
 
@@ -170,7 +174,7 @@ mod tests {
             (changed(|it| it.store.orphans = 2), "2 analyses have no document"),
             (changed(|it| it.store.documents = 8), "8 documents for 9 analyses"),
             (changed(|it| it.store.without_vector = 1), "1 stored documents lost their vector"),
-            (changed(|it| it.index = Some(5)), "the index has 5 vectors, the store 6"),
+            (changed(|it| it.index = Some(2)), "the index has 2 vectors, the store 6"),
             (changed(|it| it.store.deliveries = 8), "8 deliveries for 9 analyses"),
             (changed(|it| it.partitions[0].with_verdict = 10), "2 consumed records have no verdict"),
             (changed(|it| it.partitions[0].highest = Some(20)), "verdict of offset 20, the log ends before 20"),

@@ -72,7 +72,7 @@ impl LogSide {
         match self {
             Self::Embedded(path) => {
                 let (path, offsets) = (path.clone(), offsets.to_vec());
-                blocking(move || offsets::rewind(&path, &offsets)).await
+                blocking(move || offsets::set_groups(&path, &offsets)).await
             }
             Self::Kafka { log, .. } => Ok(log.set_groups(offsets).await?),
         }
@@ -82,6 +82,15 @@ impl LogSide {
     pub(super) const fn is_dense(&self) -> bool {
         matches!(self, Self::Embedded(_))
     }
+}
+
+/// Offsets no lower than what their partitions keep: where a group begins that was away for too long.
+pub(super) fn from_first(mut offsets: Vec<GroupOffset>, log: &[PartitionRange]) -> Vec<GroupOffset> {
+    for at in &mut offsets {
+        let range = log.iter().find(|it| it.topic == at.next.topic && it.partition == at.next.partition);
+        at.next.offset = range.map_or(at.next.offset, |it| at.next.offset.max(it.first));
+    }
+    offsets
 }
 
 /// Records that a group still has to read and the log does not have any more.

@@ -6,8 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::Utc;
+
 use super::log_side::{LogSide, beyond, lost};
-use super::manifest::{Manifest, Part, StoredFile};
+use super::manifest::{Manifest, Part, StoredFile, id_of};
 use super::packing;
 use super::staging::Staging;
 use super::target::Target;
@@ -68,7 +70,7 @@ pub async fn restore(
     let plan = Plan { config, target, manifest: &manifest, places: &places, options, progress };
     plan.fits()?;
     plan.is_clear()?;
-    let staging = Staging::new(&config.daemon.data_dir, &format!("restore-{id}"))?;
+    let staging = Staging::new(&config.daemon.data_dir, &format!("restore-{}", id_of(Utc::now())))?;
     let fetched = plan.fetch(&staging).await?;
     let log = plan.log(&fetched).await?;
     plan.put(fetched, log).await
@@ -169,7 +171,7 @@ impl Plan<'_> {
         if let Some(copy) = fetched.iter().find(|it| it.part == Part::Log) {
             let (path, offsets) = (copy.at.clone(), offsets.clone());
             return blocking(move || {
-                offsets::rewind(&path, &offsets)?;
+                offsets::set_groups(&path, &offsets)?;
                 offsets::ranges(&path)
             })
             .await;
@@ -254,8 +256,7 @@ impl Plan<'_> {
         if replaced.is_empty() {
             return Ok(None);
         }
-        let now = super::manifest::id_of(chrono::Utc::now());
-        let aside = self.config.daemon.data_dir.join(format!("replaced-{now}"));
+        let aside = self.config.daemon.data_dir.join(format!("replaced-{}", id_of(Utc::now())));
         std::fs::create_dir(&aside).map_err(BackupError::file(&aside))?;
         // the documents go first: without them a daemon does not start on what a cut leaves
         let (documents, others): (Vec<&Path>, Vec<&Path>) =
@@ -265,7 +266,11 @@ impl Plan<'_> {
                 let mut name = path.as_os_str().to_owned();
                 name.push(companion);
                 let from = PathBuf::from(name);
-                if let Some(file) = from.file_name().filter(|_| from.exists()) {
+                let Some(file) = from.file_name().filter(|_| from.exists()) else { continue };
+                // a log without documents is not started on; no log at all would be taken for a beginning
+                if from == self.places.log {
+                    keep_file(&from, &aside.join(file))?;
+                } else {
                     move_file(&from, &aside.join(file))?;
                 }
             }
@@ -281,6 +286,12 @@ fn table(part: &Part) -> Option<Table> {
         }
         Part::Log | Part::Documents | Part::Jobs | Part::Encoder | Part::DaemonId => None,
     }
+}
+
+/// Keeps what a file is now under another name: the file is about to be replaced.
+fn keep_file(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let kept = std::fs::hard_link(from, to).or_else(|_| std::fs::copy(from, to).map(drop));
+    kept.map_err(BackupError::file(to))
 }
 
 /// Moves a file, durably. A place on another file system gets a copy.

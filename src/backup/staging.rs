@@ -2,7 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::{TimeDelta, Utc};
+
 use super::BackupError;
+use super::manifest::time_of;
+
+/// Copies of this age are on their way nowhere.
+const LEFT_BEHIND: TimeDelta = TimeDelta::days(1);
 
 /// The directory.
 #[derive(Debug)]
@@ -13,6 +19,7 @@ impl Staging {
     pub(super) fn new(parent: &Path, name: &str) -> Result<Self, BackupError> {
         let path = parent.join(name);
         std::fs::create_dir_all(parent).map_err(BackupError::file(parent))?;
+        sweep(parent);
         std::fs::create_dir(&path).map_err(BackupError::file(&path))?;
         Ok(Self(path))
     }
@@ -20,6 +27,19 @@ impl Staging {
     /// A file in it.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+}
+
+/// Deletes what a process left behind that was killed.
+fn sweep(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((what, id)) = name.to_str().and_then(|name| name.split_once('-')) else { continue };
+        let old = time_of(id).is_some_and(|at| Utc::now() - at > LEFT_BEHIND);
+        // what a restore moved aside is the user's to delete
+        if old && matches!(what, "backup" | "restore") {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::manifest::{Manifest, Part, StoredFile};
 use super::packing;
 use super::staging::Staging;
 use super::target::Target;
-use super::{BackupError, Places, Progress, blocking};
+use super::{BackupError, Places, Progress, blocking, index_size};
 use crate::config::Config;
 use crate::config::store::StoreBackend;
 use crate::kafka::embedded::offsets;
@@ -159,9 +159,11 @@ pub async fn stores(config: &Config) -> Result<Verified, BackupError> {
         }
         StoreBackend::Postgres => Dump::begin(&config.postgres).await?.figures(&asked).await?,
     };
+    let index = index_size(config).await;
     let after = log.ranges().await?;
     let mut figures = Figures::new(counted, &after, &asked, &verdicts);
     figures.dense = log.is_dense();
+    figures.index = index;
     let drift = figures.drift();
     Ok(Verified { id: None, files: 0, bytes: 0, offsets, figures, drift })
 }

@@ -150,7 +150,7 @@ impl Place {
 impl Create {
     async fn execute(&self, config: &Config) -> anyhow::Result<Exit> {
         let target = self.place.open(config, Access::Write)?;
-        let manifest = create::create(config, &target, None, &teller(self.json)).await.map_err(in_words)?;
+        let manifest = create::create(config, &target, &teller(self.json)).await.map_err(in_words)?;
         let gone = if self.prune { prune(config, &target, false).await? } else { Vec::new() };
         let drift = manifest.figures.drift();
         if self.json {

@@ -129,6 +129,19 @@ impl QdrantIndex {
         Ok(format!("qdrant {version} answers, collection {} {about}", config.collection))
     }
 
+    /// Stored vectors of this encoder in the collection.
+    ///
+    /// # Errors
+    /// If the server does not answer or has no such collection.
+    pub async fn count(config: &QdrantConfig, model: &str) -> Result<u64, StoreError> {
+        let connection = Connection::new(config)?;
+        let answer = connection.ask("count", |client| {
+            let request = count_request(config, model);
+            async move { client.count(request).await }.boxed()
+        });
+        Ok(answer.await?.result.map_or(0, |result| result.count))
+    }
+
     /// Waits until the collection was compared with the documents; false if that takes longer.
     pub async fn wait_until_ready(&self, timeout: std::time::Duration) -> bool {
         let ready = async {
@@ -281,12 +294,7 @@ impl Shared {
 
     /// Stored vectors of this encoder, exactly.
     async fn count_stored(&self) -> Result<u64, StoreError> {
-        let request = CountPoints {
-            collection_name: self.config.collection.clone(),
-            filter: Some(Statement::of(&self.embedding.model).state(State::Stored).filter()),
-            exact: Some(true),
-            ..CountPoints::default()
-        };
+        let request = count_request(&self.config, &self.embedding.model);
         let answer = self.connection.ask("count", move |client| {
             let request = request.clone();
             async move { client.count(request).await }.boxed()
@@ -294,6 +302,16 @@ impl Shared {
         let count = self.noticed(answer.await)?.result.map_or(0, |result| result.count);
         self.count.store(usize::try_from(count).unwrap_or(usize::MAX), Ordering::Relaxed);
         Ok(count)
+    }
+}
+
+/// Asks for the number of stored vectors of an encoder.
+fn count_request(config: &QdrantConfig, model: &str) -> CountPoints {
+    CountPoints {
+        collection_name: config.collection.clone(),
+        filter: Some(Statement::of(model).state(State::Stored).filter()),
+        exact: Some(true),
+        ..CountPoints::default()
     }
 }
 

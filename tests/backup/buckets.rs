@@ -60,11 +60,11 @@ async fn missing_bucket_and_wrong_key_are_settings_and_named() {
     let origin = tempfile::tempdir().unwrap();
     let own = lived_in(origin.path()).await;
     let missing = Target::open("s3://nowhere/a", &settings(&endpoint), Access::Write).unwrap();
-    let error = create(&own, &missing, None, &quietly).await.unwrap_err();
+    let error = create(&own, &missing, &quietly).await.unwrap_err();
     assert!(matches!(&error, BackupError::Setting(said) if said.contains("nowhere")), "{error}");
     let wrong = BackupConfig { access_key_id: "AKIDOTHER".to_owned(), ..settings(&endpoint) };
     let denied = Target::open("s3://backups/a", &wrong, Access::Write).unwrap();
-    let error = create(&own, &denied, None, &quietly).await.unwrap_err();
+    let error = create(&own, &denied, &quietly).await.unwrap_err();
     assert!(matches!(&error, BackupError::Setting(said) if said.contains("keys")), "{error}");
     assert!(!error.to_string().contains("secret_"), "{error}");
 }
@@ -76,11 +76,11 @@ async fn full_target_and_one_that_is_away_may_pass_and_leave_no_backup() {
     let origin = tempfile::tempdir().unwrap();
     let own = lived_in(origin.path()).await;
     let full = Target::open("s3://backups/a", &settings(&endpoint), Access::Write).unwrap();
-    let error = create(&own, &full, None, &quietly).await.unwrap_err();
+    let error = create(&own, &full, &quietly).await.unwrap_err();
     assert!(matches!(&error, BackupError::Unavailable(said) if said.contains("s3://backups/a")), "{error}");
     assert!(matches!(full.newest().await, Err(BackupError::NotFound(_))));
     let away = Target::open("s3://backups/a", &settings("http://127.0.0.1:1"), Access::Write).unwrap();
-    let error = create(&own, &away, None, &quietly).await.unwrap_err();
+    let error = create(&own, &away, &quietly).await.unwrap_err();
     assert!(error.may_pass(), "{error}");
     let left: Vec<_> = std::fs::read_dir(origin.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("backup-")), "{left:?}");

@@ -262,7 +262,7 @@ async fn empty_data_directory_has_nothing_to_back_up_and_stays_empty() {
     let place = Place::new();
     let own = config(&place.origin.path().join("data"));
     let target = directory(place.backups.path());
-    let error = tidemill::backup::create::create(&own, &target, None, &crate::quietly).await.unwrap_err();
+    let error = tidemill::backup::create::create(&own, &target, &crate::quietly).await.unwrap_err();
     assert!(matches!(&error, BackupError::NotFound(said) if said.contains("tidemill.sqlite3")), "{error}");
     assert_eq!(names(&own.daemon.data_dir), Vec::<String>::new());
     assert_eq!(names(place.backups.path()), Vec::<String>::new());

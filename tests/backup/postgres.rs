@@ -141,13 +141,13 @@ async fn wrong_password_and_server_that_is_away_are_told_apart() {
     if let Some((user, rest)) = from.split_once(":mill-") {
         let (_, host) = rest.split_once('@').unwrap();
         let wrong = at(&format!("{user}:hunter2@{host}"), origin.path());
-        let error = create(&wrong, &target, None, &quietly).await.unwrap_err();
+        let error = create(&wrong, &target, &quietly).await.unwrap_err();
         assert!(matches!(error, BackupError::Setting(_)), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
     let mut away = own.clone();
     away.postgres.url = Some(Secret::new("postgres://u:p@127.0.0.1:1/none"));
-    let error = create(&away, &target, None, &quietly).await.unwrap_err();
+    let error = create(&away, &target, &quietly).await.unwrap_err();
     assert!(error.may_pass(), "{error}");
     assert_eq!(target.list().await.unwrap(), []);
 }

@@ -62,7 +62,7 @@ async fn restore_sets_the_group_back_once_nobody_is_a_member() {
     documents(&own).counts().await.unwrap();
     let target = Target::open(backups.path().to_str().unwrap(), &BackupConfig::default(), Access::Write).unwrap();
     let quietly = |_: f64, _: String| {};
-    let manifest = create(&own, &target, None, &quietly).await.unwrap();
+    let manifest = create(&own, &target, &quietly).await.unwrap();
     assert_eq!(manifest.figures.to_replay(), 6);
 
     let member = tokio::task::block_in_place(|| consume(&log, &own, 3));
@@ -103,7 +103,7 @@ async fn log_that_lost_records_or_is_another_one_is_refused() {
     documents(&own).counts().await.unwrap();
     let target = Target::open(backups.path().to_str().unwrap(), &BackupConfig::default(), Access::Write).unwrap();
     let quietly = |_: f64, _: String| {};
-    let manifest = create(&own, &target, None, &quietly).await.unwrap();
+    let manifest = create(&own, &target, &quietly).await.unwrap();
     let mut other = own.clone();
     other.daemon.data_dir = fresh.path().to_owned();
     // the topic was made anew, as after the loss of a cluster

@@ -38,7 +38,6 @@ pub(super) async fn open_jobs(config: &Config, redis: Option<&Redis>) -> Result<
 
 /// Every kind of job this daemon knows.
 pub(super) fn kinds(config: &Config, documents: &Arc<dyn DocumentStore>, vectors: &Arc<dyn VectorIndex>) -> Registry {
-    let backed_up = vectors;
     let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
     let summary = "compares the vector index with the store of documents and repairs it";
     let registry = Registry::default().register("reindex", summary, move |request, ctx| {
@@ -47,11 +46,9 @@ pub(super) fn kinds(config: &Config, documents: &Arc<dyn DocumentStore>, vectors
     let registry = if config.backup.target.is_empty() {
         registry
     } else {
-        let (config, vectors) = (Arc::new(config.clone()), Arc::clone(backed_up));
+        let config = Arc::new(config.clone());
         let summary = "copies the stores to backup.target and deletes backups that are not kept any more";
-        registry.register("backup", summary, move |request, ctx| {
-            backup::run(Arc::clone(&config), Arc::clone(&vectors), request, ctx)
-        })
+        registry.register("backup", summary, move |request, ctx| backup::run(Arc::clone(&config), request, ctx))
     };
     if config.faults.enabled {
         return registry.register("drill", "pretends to work, for tests", drill::run);

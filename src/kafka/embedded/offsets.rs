@@ -1,4 +1,4 @@
-//! What a backup needs of the log's file: how far partitions reach, where groups stand, and groups set back.
+//! What a backup needs of the log's file: how far partitions reach, where groups stand, and groups set elsewhere.
 
 use std::path::Path;
 
@@ -51,12 +51,11 @@ pub fn ranges(path: &Path) -> Result<Vec<PartitionRange>, OpenError> {
     read().map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })
 }
 
-/// Sets groups back in a file that nobody else has open: none stands after its offset in `offsets`. Partitions and groups
-/// the file does not have are left out.
+/// Has groups go on from these offsets, in a file that nobody else has open. Partitions it does not have are left out.
 ///
 /// # Errors
 /// If another process has the log open, or the file can't be written.
-pub fn rewind(path: &Path, offsets: &[GroupOffset]) -> Result<(), OpenError> {
+pub fn set_groups(path: &Path, offsets: &[GroupOffset]) -> Result<(), OpenError> {
     let _lock = schema::lock(path)?;
     let write = || -> rusqlite::Result<()> {
         let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -74,7 +73,7 @@ pub fn rewind(path: &Path, offsets: &[GroupOffset]) -> Result<(), OpenError> {
             transaction.execute(
                 "INSERT INTO group_offsets (consumer_group, partition_id, next_offset, seen_ms) VALUES (?1, ?2, ?3, ?4)
                 ON CONFLICT (consumer_group, partition_id)
-                DO UPDATE SET next_offset = min(next_offset, excluded.next_offset), seen_ms = excluded.seen_ms",
+                DO UPDATE SET next_offset = excluded.next_offset, seen_ms = excluded.seen_ms",
                 params![group, partition, next.offset, Utc::now().timestamp_millis()],
             )?;
         }
