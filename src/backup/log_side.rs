@@ -109,3 +109,33 @@ pub(super) fn beyond<'a>(offsets: &'a [GroupOffset], log: &[PartitionRange]) -> 
         at.next.offset > range.map_or(0, |it| it.end)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(partition: i32, offset: i64) -> GroupOffset {
+        GroupOffset { group: "g".to_owned(), next: Position { topic: "documents".into(), partition, offset } }
+    }
+
+    fn range(partition: i32, first: i64, end: i64) -> PartitionRange {
+        PartitionRange { topic: "documents".into(), partition, first, end }
+    }
+
+    #[test]
+    fn a_group_that_was_away_begins_where_its_partition_does() {
+        let log = [range(0, 5, 9), range(1, 0, 3)];
+        let offsets = from_first(vec![at(0, 2), at(1, 2), at(2, 7)], &log);
+        assert_eq!(offsets, [at(0, 5), at(1, 2), at(2, 7)]);
+        assert_eq!(lost(&offsets, &log), 0);
+    }
+
+    #[test]
+    fn records_that_went_and_offsets_of_another_log_are_seen() {
+        let log = [range(0, 5, 9), range(1, 4, 4)];
+        assert_eq!(lost(&[at(0, 2), at(1, 4)], &log), 3);
+        assert_eq!(beyond(&[at(0, 9), at(1, 4)], &log), None, "an offset may stand at the end");
+        assert_eq!(beyond(&[at(0, 10)], &log), Some(&at(0, 10)));
+        assert_eq!(beyond(&[at(7, 1)], &log), Some(&at(7, 1)), "a partition that is not there");
+    }
+}

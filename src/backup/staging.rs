@@ -50,3 +50,31 @@ impl Drop for Staging {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn what_was_left_behind_goes_and_what_a_user_may_want_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let now = super::super::manifest::id_of(Utc::now());
+        let old = "20200101T000000000Z";
+        for name in
+            [format!("backup-{old}"), format!("restore-{old}"), format!("replaced-{old}"), format!("backup-{now}")]
+        {
+            std::fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        let staging = Staging::new(parent.path(), "backup-x").unwrap();
+        std::fs::write(staging.file("copy"), "x").unwrap();
+        drop(staging);
+        let mut left: Vec<String> = std::fs::read_dir(parent.path())
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [format!("backup-{now}"), format!("replaced-{old}")]);
+    }
+}
