@@ -23,7 +23,7 @@ use crate::kafka::Kafka;
 fn installation(broker: &Kafka, data: &Path) -> Config {
     let mut own = Config { kafka: config(broker.brokers()), ..Config::default() };
     own.log.backend = LogBackend::Kafka;
-    own.daemon.data_dir = data.to_owned();
+    data.clone_into(&mut own.daemon.data_dir);
     own.kafka.group = unique("group");
     own.kafka.topics.documents = unique("documents");
     own.kafka.topics.bars = unique("bars");
