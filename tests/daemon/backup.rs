@@ -12,6 +12,8 @@ use crate::verdicts::{check, post_until_acknowledged, verdicts};
 const LEXICAL: &str = "encoder.kind=hashing";
 const POISON: &str = "faults.poison_marker=POISON-PILL";
 const POISONED: &str = "faults.poison_stage=fingerprinter";
+/// Poison is what this is about, not how much of it a supervisor takes.
+const PATIENT: &str = "supervision.max_restarts=1000";
 const DOCUMENTS: usize = 600;
 
 /// The command line beside the daemon, on a data directory.
@@ -65,7 +67,7 @@ async fn backup_under_load_restores_to_every_verdict_once_and_loses_nothing_with
     let (data, backups) = (places.path().join("data"), places.path().join("backups"));
     let backups = backups.to_str().unwrap();
     let target = format!("backup.target={backups}");
-    let settings = [LEXICAL, POISON, POISONED, target.as_str()];
+    let settings = [LEXICAL, POISON, POISONED, PATIENT, target.as_str()];
     let samples = corpus(DOCUMENTS, 11);
     let (early, late) = samples.split_at(DOCUMENTS / 3);
     let mut daemon = Daemon::start(&data, &settings).await;
