@@ -115,8 +115,8 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Files that this restore would replace.
-    fn replaced(&self) -> Vec<&Path> {
+    /// Files that this restore would replace, or that belong to one.
+    fn replaced(&self) -> Vec<PathBuf> {
         let mut found: Vec<&Path> = Vec::new();
         for file in &self.manifest.files {
             found.extend(self.place(&file.part));
@@ -124,7 +124,7 @@ impl Plan<'_> {
         if found.contains(&self.places.documents.as_path()) {
             found.push(&self.places.index); // belongs to the documents
         }
-        found.into_iter().filter(|path| path.exists()).collect()
+        found.into_iter().flat_map(with_companions).filter(|path| path.exists()).collect()
     }
 
     /// Where a part goes; `None` for one that stays out or is not a file.
@@ -259,20 +259,16 @@ impl Plan<'_> {
         let aside = self.config.daemon.data_dir.join(format!("replaced-{}", id_of(Utc::now())));
         std::fs::create_dir(&aside).map_err(BackupError::file(&aside))?;
         // the documents go first: without them a daemon does not start on what a cut leaves
-        let (documents, others): (Vec<&Path>, Vec<&Path>) =
-            replaced.into_iter().partition(|path| *path == self.places.documents);
+        let of_documents = with_companions(&self.places.documents);
+        let (documents, others): (Vec<PathBuf>, Vec<PathBuf>) =
+            replaced.into_iter().partition(|path| of_documents.contains(path));
         for path in documents.into_iter().chain(others) {
-            for companion in ["", "-wal", "-shm"] {
-                let mut name = path.as_os_str().to_owned();
-                name.push(companion);
-                let from = PathBuf::from(name);
-                let Some(file) = from.file_name().filter(|_| from.exists()) else { continue };
-                // a log without documents is not started on; no log at all would be taken for a beginning
-                if from == self.places.log {
-                    keep_file(&from, &aside.join(file))?;
-                } else {
-                    move_file(&from, &aside.join(file))?;
-                }
+            let Some(name) = path.file_name() else { continue };
+            // a log without documents is not started on; no log at all would be taken for a beginning
+            if path == self.places.log {
+                keep_file(&path, &aside.join(name))?;
+            } else {
+                move_file(&path, &aside.join(name))?;
             }
         }
         Ok(Some(aside))
@@ -286,6 +282,15 @@ fn table(part: &Part) -> Option<Table> {
         }
         Part::Log | Part::Documents | Part::Jobs | Part::Encoder | Part::DaemonId => None,
     }
+}
+
+/// A file, and what `SQLite` may have put beside it: beside another file that would be read as its newest changes.
+fn with_companions(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|ending| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        name.into()
+    })
 }
 
 /// Keeps what a file is now under another name: the file is about to be replaced.

@@ -174,6 +174,24 @@ async fn what_is_there_is_refused_and_by_force_moved_aside() {
 }
 
 #[tokio::test]
+async fn newest_changes_of_a_lost_database_are_not_read_into_the_restored_one() {
+    let (place, target, manifest) = Place::backed_up().await;
+    let own = config(place.origin.path());
+    let database = own.daemon.data_dir.join("tidemill.sqlite3");
+    let lost = documents(&own);
+    lost.write((10..12).map(row).collect()).await.unwrap();
+    let newest = std::fs::read(own.daemon.data_dir.join("tidemill.sqlite3-wal")).unwrap();
+    drop(lost);
+    // as a kill and the loss of the file leave it
+    std::fs::remove_file(&database).unwrap();
+    std::fs::write(own.daemon.data_dir.join("tidemill.sqlite3-wal"), newest).unwrap();
+    let options = Options { force: true, keep_log: true };
+    restored(&own, &target, &manifest.id, options).await.unwrap();
+    assert_eq!(tidemill::backup::database::check(&database).unwrap(), None);
+    assert_eq!(counted(&own).await, 10);
+}
+
+#[tokio::test]
 async fn kept_log_is_read_again_from_where_the_backup_stood() {
     let (place, target, manifest) = Place::backed_up().await;
     let own = config(place.origin.path());
