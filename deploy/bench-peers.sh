@@ -1,21 +1,15 @@
 #!/usr/bin/env bash
-# Benchmarks beside peers on this machine: the encoder beside sentence-transformers, the mailbox beside other actor
-# libraries. Installs the peers beside the build, announced.
+# Benchmarks beside peers on this machine, each part a script in deploy/bench-peers/. PEERS names the parts to run, all of
+# them by default: `make bench-peers PEERS="graph mailbox"`. Each installs its peers beside the build, announced.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-target=${CARGO_TARGET_DIR:-target}
-venv="$target/peers-venv"
-texts="$target/bench-texts.txt"
-
-if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import sentence_transformers' 2>/dev/null; then
-    echo 'bench-peers: installing torch and sentence-transformers in a virtual environment (about 1 GB)' >&2
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check torch sentence-transformers
-fi
-TIDEMILL_BENCH_DUMP="$texts" cargo bench --locked --bench encoder
-"$venv/bin/python" benches/peers/encoder_peer.py "$texts"
-
-# Peers written in Rust are a crate of their own, so that they are no dependency of ours.
-cargo bench --locked --bench mailbox
-cargo run --release --locked --manifest-path benches/peers/Cargo.toml
+known=$(cd deploy/bench-peers && ls -- *.sh)
+for part in ${PEERS:-${known//.sh/}}; do
+    if [ ! -x "deploy/bench-peers/$part.sh" ]; then
+        echo "bench-peers: no part '$part'; there are:" ${known//.sh/} >&2
+        exit 2
+    fi
+    echo "bench-peers: $part" >&2
+    "deploy/bench-peers/$part.sh"
+done

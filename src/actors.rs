@@ -2,7 +2,7 @@
 //!
 //! In the order of a document's way: [`source`] → [`fingerprinter`] → [`embedder`] → [`deduplicator`] →
 //! [`sentiment_analyzer`] → [`sql_writer`] → [`vector_writer`] → [`publisher`]; [`dead_letters`] serves all.
-//! [`dispatcher`] runs durable jobs, such as [`reindex`].
+//! [`dispatcher`] runs durable jobs, such as [`reindex`] and [`graph_trainer`].
 //! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
 
 pub mod backup;
@@ -17,6 +17,7 @@ pub mod drill;
 pub mod embedder;
 pub mod faulty;
 pub mod fingerprinter;
+pub mod graph_trainer;
 pub mod health;
 pub mod housekeeper;
 pub mod notify;

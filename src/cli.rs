@@ -11,6 +11,7 @@ pub mod embed;
 pub mod exit;
 pub mod explain;
 pub mod explain_error;
+pub mod graph;
 pub mod health;
 pub mod input;
 pub mod jobs;
@@ -79,6 +80,8 @@ enum Command {
     /// Train the local models.
     #[command(subcommand)]
     Train(train::TrainCommand),
+    /// Learn where a repository's files, or a graph's nodes, sit among each other; no daemon is needed.
+    Graph(graph::GraphCommand),
     /// Live view of actors, rates, depths and restarts.
     Top(top::Top),
     /// The configuration's schema, manual and defaults.
@@ -123,6 +126,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Embed(command) => command.execute(&config),
         Command::Analyze(command) => command.execute(&config),
         Command::Train(command) => train::run(&command).map(|()| Exit::Done),
+        Command::Graph(command) => command.execute(&config),
         Command::Top(command) => command.execute(&config),
         Command::Config(command) => command.execute(&config),
         Command::Completions(command) => command.execute(),

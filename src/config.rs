@@ -75,6 +75,8 @@ sections! {
     cache: cache::CacheConfig;
     /// Where backups go, when, and how many stay.
     backup: backup::BackupConfig;
+    /// Learning the import graphs of source repositories.
+    graph: graph::GraphConfig;
 }
 
 pub mod actors;
@@ -88,6 +90,7 @@ pub mod encoder;
 pub mod endpoint;
 pub mod error;
 pub mod faults;
+pub mod graph;
 pub mod http;
 pub mod jobs;
 pub mod kafka;

@@ -5,6 +5,7 @@ pub mod claims;
 mod cursor;
 pub mod documents;
 pub mod figures;
+pub mod graphs;
 pub mod jobs;
 pub mod lock;
 mod names;

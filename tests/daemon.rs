@@ -11,6 +11,8 @@ mod bad_input;
 mod chaos;
 #[path = "daemon/corpus.rs"]
 mod corpus;
+#[path = "daemon/graph.rs"]
+mod graph;
 #[path = "daemon/jobs.rs"]
 mod jobs;
 #[path = "support/services/kafka.rs"]

@@ -9,6 +9,8 @@ mod bad_input;
 mod cached;
 #[path = "web/fakes.rs"]
 mod fakes;
+#[path = "web/ingestion.rs"]
+mod ingestion;
 #[path = "web/intake.rs"]
 mod intake;
 #[path = "web/jobs.rs"]

@@ -11,7 +11,8 @@ use crate::models::{ModelError, Models};
 use crate::telemetry::logs::LogLevel;
 
 use self::documents::{open_documents, store_is_not_lost};
-use self::jobs::{kinds, open_jobs};
+use self::graphs::{open_trainer, with_vectors};
+use self::jobs::{jobs_config, kinds, open_jobs};
 use self::log::{open_log, topics_are_there};
 use self::recall::recall;
 use self::redis::{cache, cluster_lock, open_redis};
@@ -23,6 +24,7 @@ use super::services::{Live, Services};
 mod data_dir;
 mod documents;
 mod error;
+mod graphs;
 mod jobs;
 mod log;
 mod recall;
@@ -56,15 +58,17 @@ pub async fn open(
     let (log, log_faults) = open_log(config)?;
     topics_are_there(config, &*log, &sockets).await?;
     let events = Arc::new(EventBus::new(EVENT_HISTORY));
-    let documents = open_documents(config, &sockets, &log_level, &events).await?;
+    let (documents, graphs) = open_documents(config, &sockets, &log_level, &events).await?;
     store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &documents).await?;
     let redis = open_redis(config)?;
     let lock = cluster_lock(config, redis.as_ref());
     let recall = recall(config, &*documents, &vectors, redis.as_ref()).await?;
-    let registry = kinds(config, &documents, &vectors);
+    let graphs = with_vectors(config, graphs);
+    let trainer = open_trainer(config, &graphs)?;
+    let registry = kinds(config, &documents, &vectors, trainer);
     let queue = open_jobs(config, redis.as_ref()).await?;
-    let jobs = Jobs::new(queue, registry, config.jobs.clone(), Arc::clone(&events));
+    let jobs = Jobs::new(queue, registry, jobs_config(config), Arc::clone(&events));
     let shared = config.jobs.backend == JobsBackend::Redis;
     let jobs = Arc::new(if config.node.is_worker() || shared { jobs } else { jobs.without_workers() });
     let topics = &config.kafka.topics;
@@ -73,6 +77,7 @@ pub async fn open(
         log,
         log_faults,
         documents,
+        graphs,
         vectors,
         lock,
         encoder,

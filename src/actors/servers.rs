@@ -7,11 +7,12 @@ use chrono::Utc;
 
 use crate::config::Config;
 use crate::config::log::LogBackend;
+use crate::graph::repository::Source;
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::models::ModelError;
 use crate::supervisors::{Fault, ServiceContext};
 use crate::text::decode::decode;
-use crate::web::state::{ApiState, Judge, Node, Workers};
+use crate::web::state::{ApiState, Graphs, Judge, Node, Workers};
 
 use super::sentiment_analyzer::analyze;
 use super::services::Services;
@@ -118,12 +119,27 @@ fn api_state(services: &Services) -> Result<ApiState, Fault> {
             Ok(opinions.into_iter().map(|opinion| serde_json::json!(opinion)).collect())
         }),
         jobs: Arc::clone(&services.jobs),
+        graphs: graphs(services, &config),
         operations: services.operations.lock().clone().ok_or_else(|| Fault::broken("the daemon is not assembled"))?,
         events: Arc::clone(&services.events),
         stopping: tokio_util::sync::CancellationToken::new(),
         node: node(&config)?,
         http: config.http.clone(),
     })
+}
+
+/// What the routes of learned repositories need.
+fn graphs(services: &Services, config: &Config) -> Graphs {
+    let access = config.graph.repository.access();
+    let check_url = move |url: &str| {
+        let source = Source::parse(url, access).map_err(|error| error.to_string())?;
+        Ok(source.url().to_owned())
+    };
+    Graphs {
+        store: Arc::clone(&services.graphs),
+        check_url: Arc::new(check_url),
+        job_ttl_ms: config.graph.job_ttl_ms(),
+    }
 }
 
 /// What this node serves itself, and whom it asks for the rest.

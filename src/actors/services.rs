@@ -18,6 +18,7 @@ use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
 use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
+use crate::stores::graphs::GraphStore;
 use crate::stores::lock::ClusterLock;
 use crate::stores::redis::Redis;
 use crate::stores::vectors::VectorIndex;
@@ -74,6 +75,8 @@ pub struct Services {
     pub log_faults: Option<Arc<EmbeddedLog>>,
     /// Documents, analyses and dead letters.
     pub documents: Arc<dyn DocumentStore>,
+    /// Learned repositories.
+    pub graphs: Arc<dyn GraphStore>,
     /// The vector index.
     pub vectors: Arc<dyn VectorIndex>,
     /// For sections that only one daemon of the installation may be in.

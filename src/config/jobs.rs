@@ -77,6 +77,8 @@ pub struct KindsConfig {
     pub reindex: KindConfig,
     /// Copies the stores to `backup.target`; exists only where that is set.
     pub backup: KindConfig,
+    /// Reads a repository and learns its import graph; see `[graph]`.
+    pub graph: KindConfig,
     /// Pretended work for tests; exists only with `faults.enabled`.
     pub drill: KindConfig,
 }
@@ -205,8 +207,8 @@ impl JobsConfig {
 }
 
 impl KindsConfig {
-    fn all(&self) -> [(&'static str, &KindConfig); 3] {
-        [("reindex", &self.reindex), ("backup", &self.backup), ("drill", &self.drill)]
+    fn all(&self) -> [(&'static str, &KindConfig); 4] {
+        [("reindex", &self.reindex), ("backup", &self.backup), ("graph", &self.graph), ("drill", &self.drill)]
     }
 
     fn get(&self, kind: &str) -> Option<&KindConfig> {

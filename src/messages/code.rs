@@ -48,7 +48,7 @@ codes! {
     InvalidTime = "TM0009", "the time is not RFC 3339 or out of range", "use RFC 3339; published_at may be at most a day in the future";
     TooManySymbols = "TM0010", "too many symbols or one too long", "at most 256 symbols of at most 32 characters";
     TooDeep = "TM0011", "the JSON is nested too deeply", "at most 32 levels";
-    InvalidUrl = "TM0012", "the url is not an http or https URL", "give an absolute URL of at most 2048 characters";
+    InvalidUrl = "TM0012", "the url is not one that is taken here", "the message says what is wrong with it: of a document, give an absolute http or https URL of at most 2048 characters; of a repository, one of the ways in graph.repository.schemes";
     InvalidParameter = "TM0013", "a query parameter or argument is invalid", "the message names the parameter and what is allowed";
     NotFound = "TM0014", "there is nothing by this name", "check the id or path";
     Unauthorized = "TM0015", "the token is missing or wrong", "send Authorization: Bearer TOKEN with the configured token";

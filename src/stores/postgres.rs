@@ -8,6 +8,7 @@ mod dead_letters;
 mod deliveries;
 pub mod dump;
 mod error;
+mod graphs;
 pub mod load;
 mod logbook;
 mod partitions;

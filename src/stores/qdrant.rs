@@ -9,6 +9,7 @@
 mod claims;
 mod collection;
 mod connection;
+pub mod graphs;
 mod keeper;
 mod points;
 mod reconcile;
@@ -21,8 +22,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use qdrant_client::qdrant::{
-    CountPoints, DeletePoints, PointStruct, QueryBatchPoints, QueryPoints, ReadConsistency, ScoredPoint, SearchParams,
-    UpsertPoints,
+    CountPoints, DeletePoints, FieldType, PayloadSchemaType, PointStruct, QueryBatchPoints, QueryPoints,
+    ReadConsistency, ScoredPoint, SearchParams, UpsertPoints,
 };
 use uuid::Uuid;
 
@@ -71,6 +72,8 @@ struct Shared {
     connection: Connection,
     config: QdrantConfig,
     embedding: EmbeddingInfo,
+    /// Payload fields that filters ask for.
+    indexes: &'static [(&'static str, FieldType, PayloadSchemaType)],
     /// Whether the collection is known to fit encoder and documents.
     ready: AtomicBool,
     /// Why it is not, for health and errors.
@@ -98,6 +101,7 @@ impl QdrantIndex {
             connection: Connection::new(config)?,
             config: config.clone(),
             embedding: embedding.clone(),
+            indexes: &collection::INDEXES,
             ready: AtomicBool::new(false),
             reason: Mutex::new("the collection was not checked yet".to_owned()),
             count: AtomicUsize::new(0),

@@ -8,6 +8,7 @@ mod dead_letters;
 mod deliveries;
 mod events;
 pub mod figures;
+mod graphs;
 pub mod jobs;
 mod queries;
 mod verdicts;

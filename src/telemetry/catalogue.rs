@@ -89,6 +89,7 @@ catalogue! {
     Recorder: Histogram "tidemill_http_request_seconds" Seconds ["route"] "Time of HTTP requests by route";
     Recorder: Counter "tidemill_worker_requests_total" Count ["worker", "outcome"] "Requests an API node passed on, by worker and outcome";
     Recorder: Counter "tidemill_config_reloads_total" Count ["outcome"] "Configuration reloads by outcome";
+    Recorder: Gauge "tidemill_graph_training_loss" Count [] "Loss of the newest epoch of graph training that was measured";
     Recorder: Gauge "tidemill_build_info" Count ["version"] "Always 1; the version is a label";
 }
 

@@ -164,6 +164,11 @@ pub fn config_reloaded(outcome: &'static str) {
     counter!("tidemill_config_reloads_total", "outcome" => outcome).increment(1);
 }
 
+/// The loss of an epoch of graph training.
+pub fn graph_training_loss(loss: f64) {
+    gauge!("tidemill_graph_training_loss").set(loss);
+}
+
 /// Which build this is.
 pub fn build_info() {
     gauge!("tidemill_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);

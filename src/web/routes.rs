@@ -6,8 +6,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::api::{
-    analyze, console, dead_letters, documents, embeddings, explain, faults, health, intake, jobs, operations, search,
-    stream,
+    analyze, console, dead_letters, documents, embeddings, explain, faults, graphs, health, ingestion, intake, jobs,
+    operations, search, stream,
 };
 use super::app::AppState;
 use super::error::ApiError;
@@ -63,6 +63,9 @@ pub(crate) const JOB_FILTERS: &[Parameter] = &[
     LIMIT,
     CURSOR,
 ];
+pub(crate) const INGESTION_HISTORY: &[Parameter] = &[parameter("limit", "integer", "jobs, 1 to 100")];
+pub(crate) const SIMILAR_PARAMETERS: &[Parameter] =
+    &[parameter("file", "string", "path of a file in the repository"), parameter("k", "integer", "results, 1 to 200")];
 pub(crate) const REPLAY_FILTERS: &[Parameter] = &[STAGE, CODE];
 pub(crate) const TOPOLOGY_PARAMETERS: &[Parameter] = &[parameter("format", "string", "json, mermaid or text")];
 pub(crate) const HISTORY_PARAMETERS: &[Parameter] = &[parameter("limit", "integer", "events, 1 to 10000")];
@@ -230,6 +233,35 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     write("/v1/jobs/{id}/replay", "jobs", "Run a dead, cancelled or skipped job again", (202, "Job"), || {
         post(jobs::replay)
     }),
+    write("/api/v1/ingestion/ingest", "graphs", "Learn a repository", (202, "Ingested"), || post(ingestion::ingest))
+        .with_body("IngestRequest"),
+    write(
+        "/api/v1/ingestion/ingest/{repo_url}",
+        "graphs",
+        "Learn the repository of this percent-encoded URL",
+        (202, "Ingested"),
+        || post(ingestion::ingest_path),
+    ),
+    read("/api/v1/ingestion/worker/status", "graphs", "What the worker does", "IngestionStatus", || {
+        get(ingestion::status)
+    }),
+    read(
+        "/api/v1/ingestion/jobs/history",
+        "graphs",
+        "The last jobs that ended, newest first",
+        "IngestionHistory",
+        || get(ingestion::history),
+    )
+    .takes(INGESTION_HISTORY),
+    read("/v1/graphs", "graphs", "List learned repositories, newest first", "GraphList", || get(graphs::list)),
+    read(
+        "/v1/graphs/{repo}/similar",
+        "graphs",
+        "The files nearest to one; repo is a percent-encoded URL, or the end of one such as owner%2Fname",
+        "SimilarFiles",
+        || get(graphs::similar),
+    )
+    .takes(SIMILAR_PARAMETERS),
     read("/v1/actors", "operations", "The supervision tree with its numbers", "Object", || get(operations::actors)),
     read("/v1/topology", "operations", "The stages and the ways between them", "Object", || get(operations::topology))
         .takes(TOPOLOGY_PARAMETERS),

@@ -18,6 +18,7 @@ use crate::messages::event::EventBus;
 use crate::models::Encoder;
 use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
+use crate::stores::graphs::GraphStore;
 use crate::stores::vectors::VectorIndex;
 
 pub use super::forward::Node;
@@ -31,6 +32,19 @@ pub type Analyze = Arc<dyn Fn(Vec<String>) -> Result<Vec<Value>, Rejection> + Se
 
 /// Names what an opinion depends on besides its text: models and settings. Opinions are kept by it.
 pub type Judge = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Checks a repository's URL; how it is kept, or what is wrong with it.
+pub type CheckUrl = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
+
+/// What the routes of learned repositories need.
+pub struct Graphs {
+    /// The learned graphs.
+    pub store: Arc<dyn GraphStore>,
+    /// Checks a repository's URL.
+    pub check_url: CheckUrl,
+    /// Time a submitted repository has to be started in, milliseconds.
+    pub job_ttl_ms: i64,
+}
 
 /// Everything the handlers share.
 pub struct ApiState {
@@ -62,6 +76,8 @@ pub struct ApiState {
     pub cache: Arc<Cache>,
     /// The job queue.
     pub jobs: Arc<Jobs>,
+    /// Learned repositories.
+    pub graphs: Graphs,
     /// The actors behind the API.
     pub operations: Arc<dyn Operations>,
     /// Live events for `/v1/stream` and their history.

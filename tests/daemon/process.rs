@@ -147,6 +147,12 @@ impl Daemon {
         self.wait_ready().await;
     }
 
+    /// `kill -9`, then a new process on the same directory with other settings.
+    pub async fn restart_with(&mut self, settings: &[&str]) {
+        self.settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        self.kill_and_restart().await;
+    }
+
     /// Sends it a signal, by its name without `SIG`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

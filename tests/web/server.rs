@@ -13,13 +13,15 @@ use tidemill::config::http::HttpConfig;
 use tidemill::config::jobs::JobsConfig;
 use tidemill::config::secret::Secret;
 use tidemill::config::store::StoreConfig;
+use tidemill::graph::repository::{Access, Source};
 use tidemill::jobs::{Jobs, Registry};
 use tidemill::messages::event::EventBus;
 use tidemill::stores::cache::Cache;
 use tidemill::stores::cache::memory::MemoryCache;
 use tidemill::stores::jobs::{Clock, QueueRules};
+use tidemill::stores::sqlite::SqliteStore;
 use tidemill::stores::sqlite::jobs::SqliteJobs;
-use tidemill::web::state::{ApiState, Node};
+use tidemill::web::state::{ApiState, Graphs, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -43,8 +45,9 @@ pub struct Server {
     pub stopping: CancellationToken,
     pub task: tokio::task::JoinHandle<std::io::Result<()>>,
     pub jobs: Arc<Jobs>,
-    /// Holds the job queue.
-    _directory: tempfile::TempDir,
+    pub graphs: Arc<SqliteStore>,
+    /// Holds the job queue and the learned graphs.
+    directory: tempfile::TempDir,
 }
 
 /// Small limits, so that tests reach them soon.
@@ -63,6 +66,12 @@ pub fn limits() -> HttpConfig {
         drain_seconds: 1,
         ..HttpConfig::default()
     }
+}
+
+/// Repositories of these tests may be on any public host, over https.
+fn check_url(url: &str) -> Result<String, String> {
+    let source = Source::parse(url, Access::default()).map_err(|error| error.to_string())?;
+    Ok(source.url().to_owned())
 }
 
 impl Server {
@@ -121,8 +130,12 @@ impl Server {
             "takes any payload",
             async |_: Value, _| Ok(Value::Null),
         );
+        let registry = registry.register("graph", "learns nothing", async |_: Value, _| Ok(Value::Null));
+        let graphs = SqliteStore::open(&directory.path().join("graphs.sqlite3"), &StoreConfig::default()).unwrap();
+        let graphs = Arc::new(graphs);
         let mut config = JobsConfig { max_payload_bytes: 1024, ..JobsConfig::default() };
         config.kinds.drill.capacity = Some(5);
+        config.kinds.graph.capacity = Some(3);
         let jobs = Arc::new(Jobs::new(Arc::new(queue), registry, config, events.clone()));
         let state = ApiState {
             http,
@@ -139,6 +152,7 @@ impl Server {
             judge: Arc::new(|| "fake".to_owned()),
             cache: Arc::new(cache),
             jobs: jobs.clone(),
+            graphs: Graphs { store: graphs.clone(), check_url: Arc::new(check_url), job_ttl_ms: 3_600_000 },
             operations: operations.clone(),
             events: events.clone(),
             stopping: stopping.clone(),
@@ -160,8 +174,16 @@ impl Server {
             stopping,
             task,
             jobs,
-            _directory: directory,
+            graphs,
+            directory,
         }
+    }
+
+    /// Keeps the job queue from writing for as long as the connection lives.
+    pub fn lock_jobs(&self) -> rusqlite::Connection {
+        let file = rusqlite::Connection::open(self.directory.path().join("jobs.sqlite3")).unwrap();
+        file.execute_batch("BEGIN IMMEDIATE").unwrap();
+        file
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -12,6 +12,7 @@ use crate::config::store::StoreBackend;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::stores::documents::{DocumentStore, StoreCounts};
+use crate::stores::graphs::GraphStore;
 use crate::stores::postgres::{self, PostgresStore};
 use crate::stores::sqlite::SqliteStore;
 use crate::telemetry::logs::LogLevel;
@@ -22,19 +23,20 @@ pub(super) async fn open_documents(
     sockets: &Sockets,
     log_level: &LogLevel,
     events: &Arc<EventBus>,
-) -> Result<Arc<dyn DocumentStore>, OpenError> {
+) -> Result<(Arc<dyn DocumentStore>, Arc<dyn GraphStore>), OpenError> {
     match config.store.backend {
         StoreBackend::Sqlite => {
             let store = Arc::new(open_sqlite(config)?);
             store.keep_events(events).await?;
-            Ok(store)
+            Ok((Arc::clone(&store) as _, store))
         }
         StoreBackend::Postgres => {
             let patience = config.postgres.startup_wait();
             let open = async || PostgresStore::open(&config.postgres).await;
             let store = patiently("documents", patience, sockets, postgres::OpenError::may_pass, open).await?;
             store.keep_logs(log_level.tap(), events);
-            Ok(Arc::new(store))
+            let store = Arc::new(store);
+            Ok((Arc::clone(&store) as _, store))
         }
     }
 }

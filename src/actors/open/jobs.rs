@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::OpenError;
 use super::data_dir::lock_data_dir;
 use super::redis::open_redis;
+use crate::actors::graph_trainer::GraphTrainer;
 use crate::actors::{backup, drill, reindex};
 use crate::config::Config;
-use crate::config::jobs::JobsBackend;
+use crate::config::jobs::{JobsBackend, JobsConfig};
 use crate::jobs::Registry;
 use crate::stores::documents::DocumentStore;
 use crate::stores::jobs::{Clock, JobQueue};
@@ -36,13 +37,27 @@ pub(super) async fn open_jobs(config: &Config, redis: Option<&Redis>) -> Result<
     }
 }
 
+/// The settings of jobs, with those that other sections say.
+pub(super) fn jobs_config(config: &Config) -> JobsConfig {
+    let mut jobs = config.jobs.clone();
+    jobs.kinds.graph.capacity.get_or_insert(config.graph.pending);
+    jobs
+}
+
 /// Every kind of job this daemon knows.
-pub(super) fn kinds(config: &Config, documents: &Arc<dyn DocumentStore>, vectors: &Arc<dyn VectorIndex>) -> Registry {
+pub(super) fn kinds(
+    config: &Config,
+    documents: &Arc<dyn DocumentStore>,
+    vectors: &Arc<dyn VectorIndex>,
+    trainer: Arc<GraphTrainer>,
+) -> Registry {
     let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
     let summary = "compares the vector index with the store of documents and repairs it";
     let registry = Registry::default().register("reindex", summary, move |request, ctx| {
         reindex::run(Arc::clone(&documents), Arc::clone(&vectors), request, ctx)
     });
+    let summary = "reads a repository and learns where its files sit among each other";
+    let registry = registry.register("graph", summary, move |request, ctx| Arc::clone(&trainer).run(request, ctx));
     let registry = if config.backup.target.is_empty() {
         registry
     } else {

@@ -166,7 +166,8 @@ impl Exchange {
                 .header("accept", "application/x-git-upload-pack-result")
                 .body(std::mem::take(&mut self.request))
         };
-        let response = self.connection.wait(request.send())?;
+        // made inside: without a runtime around it a request with a time limit panics
+        let response = self.connection.wait(async move { request.send().await })?;
         let expected = if self.asks {
             "application/x-git-upload-pack-advertisement"
         } else {

@@ -143,7 +143,7 @@ async fn about(pools: &Pools, id: &str, sql: &str) -> Result<Vec<Row>, Failure> 
 }
 
 /// Readers don't take the connections of who writes verdicts, where they need not.
-fn readers(pools: &Pools) -> &Pool {
+pub(super) fn readers(pools: &Pools) -> &Pool {
     if pools.shared { &pools.raw } else { &pools.analytics }
 }
 

@@ -34,7 +34,7 @@ macro_rules! schema {
 }
 
 const RAW: Schema = schema!("raw": "V1__documents");
-const ANALYTICS: Schema = schema!("analytics": "V1__analyses", "V2__dashboard_views", "V3__deliveries");
+const ANALYTICS: Schema = schema!("analytics": "V1__analyses", "V2__dashboard_views", "V3__deliveries", "V4__graphs");
 const LOGGING: Schema = schema!("logging": "V1__log_entries");
 
 /// Brings every schema up to date.

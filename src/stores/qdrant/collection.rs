@@ -21,7 +21,7 @@ use crate::messages::analysis::EmbeddingInfo;
 const METADATA_MODEL: &str = "tidemill_model";
 
 /// What filters ask for, indexed.
-const INDEXES: [(&str, FieldType, PayloadSchemaType); 5] = [
+pub(super) const INDEXES: [(&str, FieldType, PayloadSchemaType); 5] = [
     (SOURCE, FieldType::Keyword, PayloadSchemaType::Keyword),
     (SYMBOLS, FieldType::Keyword, PayloadSchemaType::Keyword),
     (TIMESTAMP, FieldType::Integer, PayloadSchemaType::Integer),
@@ -184,7 +184,7 @@ impl Shared {
             async move { client.collection_info(request).await }.boxed()
         });
         let schema = answer.await?.result.unwrap_or_default().payload_schema;
-        for (field, kind, known) in INDEXES {
+        for &(field, kind, known) in self.indexes {
             if schema.get(field).is_some_and(|found| found.data_type() == known) {
                 continue;
             }

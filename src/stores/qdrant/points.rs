@@ -137,6 +137,24 @@ impl Statement {
         self
     }
 
+    /// Only those with this word in a field.
+    pub(super) fn keyword(mut self, key: &str, value: &str) -> Self {
+        self.must.push(keyword(key, value));
+        self
+    }
+
+    /// None with this word in a field.
+    pub(super) fn not_keyword(mut self, key: &str, value: &str) -> Self {
+        self.must_not.push(keyword(key, value));
+        self
+    }
+
+    /// Only those where a field is true, or false.
+    pub(super) fn flag(mut self, key: &str, value: bool) -> Self {
+        self.must.push(matching(key, MatchValue::Boolean(value)));
+        self
+    }
+
     /// Only what a search asks for.
     pub(super) fn filtered(mut self, filter: &VectorFilter) -> Self {
         if filter.since_ms.is_some() || filter.until_ms.is_some() {
@@ -250,7 +268,15 @@ pub(super) fn text<'a>(payload: &'a Payload, key: &str) -> Option<&'a str> {
     }
 }
 
-/// The whole number of a payload field.
+/// Whether a payload field is true.
+pub(super) fn flag(payload: &Payload, key: &str) -> Option<bool> {
+    match payload.get(key)?.kind.as_ref()? {
+        Kind::BoolValue(value) => Some(*value),
+        _ => None,
+    }
+}
+
+/// The number of a payload field.
 pub(super) fn integer(payload: &Payload, key: &str) -> Option<i64> {
     match payload.get(key)?.kind.as_ref()? {
         Kind::IntegerValue(integer) => Some(*integer),

@@ -1,0 +1,176 @@
+//! Link prediction and node classification beside the peers, which learn from the same edges and are judged alike.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::BufReader;
+use std::path::Path;
+
+use tidemill::graph::csr::Csr;
+use tidemill::graph::edge_list::EdgeList;
+use tidemill::graph::evaluation::auc::auc;
+use tidemill::graph::evaluation::heuristics::Heuristic;
+use tidemill::graph::evaluation::split::LinkSplit;
+use tidemill::graph::evaluation::{classify, link_auc};
+use tidemill::graph::node2vec::{Node2VecConfig, Objective};
+
+use crate::generate::barabasi_albert;
+use crate::speed::learn;
+
+/// Seeds of splits and trainings.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
+/// Share of the edges that is hidden.
+const HIDDEN: f64 = 0.5;
+/// The graph that is made here.
+const MADE: &str = "barabasi-albert";
+
+/// A graph with classes of its nodes, where it has any.
+struct Named {
+    name: String,
+    graph: Csr,
+    labels: Vec<usize>,
+}
+
+/// Writes for every graph and seed the edges that are shown, and for every graph with classes all edges.
+pub fn split(graphs: &Path, jobs: &Path) {
+    fs::create_dir_all(jobs).unwrap();
+    for Named { name, graph, labels } in load(graphs) {
+        for seed in SEEDS {
+            write(&jobs.join(format!("{name}.{seed}.train.tsv")), &LinkSplit::new(&graph, HIDDEN, seed).shown);
+            if !labels.is_empty() {
+                write(&jobs.join(format!("{name}-whole.{seed}.train.tsv")), &graph.edges().collect::<Vec<_>>());
+            }
+        }
+        if name == MADE {
+            write(&jobs.join(format!("{name}-whole.1.train.tsv")), &graph.edges().collect::<Vec<_>>());
+        }
+    }
+}
+
+/// Learns from the same edges and prints the tables.
+pub fn score(graphs: &Path, jobs: &Path) {
+    let all = load(graphs);
+    println!(
+        "| graph | nodes | edges | Tidemill | its skip-gram | PecanPy + gensim | {} |",
+        Heuristic::ALL.map(Heuristic::name).join(" | ")
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for named in &all {
+        link_row(named, jobs);
+    }
+    println!("\n| graph | classes | Tidemill accuracy / macro F1 | PecanPy + gensim |\n|---|---|---|---|");
+    for named in all.iter().filter(|named| !named.labels.is_empty()) {
+        class_row(named, jobs);
+    }
+    for named in all.iter().filter(|named| named.name == MADE) {
+        let (seconds, _) = learn(&named.graph, &Node2VecConfig::default());
+        println!("\n{MADE}, all edges: Tidemill {seconds:.2} s, walks and training");
+    }
+}
+
+fn link_row(Named { name, graph, .. }: &Named, jobs: &Path) {
+    let (mut own, mut skip_gram, mut peer) = (Vec::new(), Vec::new(), Vec::new());
+    let mut simple: HashMap<&str, Vec<f64>> = HashMap::new();
+    for seed in SEEDS {
+        let split = LinkSplit::new(graph, HIDDEN, seed);
+        let shown = Csr::from_edges(graph.nodes(), &split.shown, false).unwrap();
+        let judge = |values: &[f32], dimension| link_auc(values, dimension, &split, seed).unwrap();
+        let config = Node2VecConfig { seed, ..Node2VecConfig::default() };
+        own.push(judge(&learn(&shown, &config).1.values, config.dimension));
+        let config = Node2VecConfig { objective: Objective::SkipGram, ..config };
+        skip_gram.push(judge(&learn(&shown, &config).1.values, config.dimension));
+        let vectors = vectors(&jobs.join(format!("{name}.{seed}.pecanpy.vectors")), graph.nodes());
+        peer.extend(vectors.map(|(values, dimension)| judge(&values, dimension)));
+        for heuristic in Heuristic::ALL {
+            let pairs = |pairs: &[(u32, u32)], kind| -> Vec<(f64, bool)> {
+                pairs.iter().map(|&(one, two)| (heuristic.score(&shown, one, two), kind)).collect()
+            };
+            let scores = [pairs(&split.hidden, true), pairs(&split.absent, false)].concat();
+            simple.entry(heuristic.name()).or_default().push(auc(&scores).unwrap());
+        }
+    }
+    let edges = graph.edges().count();
+    let simple = Heuristic::ALL.map(|heuristic| mean(&simple[heuristic.name()])).join(" | ");
+    println!(
+        "| {name} | {} | {edges} | {} | {} | {} | {simple} |",
+        graph.nodes(),
+        mean(&own),
+        mean(&skip_gram),
+        mean(&peer)
+    );
+}
+
+fn class_row(Named { name, graph, labels }: &Named, jobs: &Path) {
+    let (mut own, mut peer) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    let judge = |values: &[f32], dimension, seed, into: &mut (Vec<f64>, Vec<f64>)| {
+        let found = classify(values, dimension, labels, seed);
+        into.0.push(found.accuracy);
+        into.1.push(found.macro_f1);
+    };
+    for seed in SEEDS {
+        let config = Node2VecConfig { seed, ..Node2VecConfig::default() };
+        judge(&learn(graph, &config).1.values, config.dimension, seed, &mut own);
+        let vectors = vectors(&jobs.join(format!("{name}-whole.{seed}.pecanpy.vectors")), graph.nodes());
+        if let Some((values, dimension)) = vectors {
+            judge(&values, dimension, seed, &mut peer);
+        }
+    }
+    let classes = labels.iter().max().map_or(0, |most| most + 1);
+    println!("| {name} | {classes} | {} / {} | {} / {} |", mean(&own.0), mean(&own.1), mean(&peer.0), mean(&peer.1));
+}
+
+/// A mean with four digits, a dash where there is nothing.
+fn mean(values: &[f64]) -> String {
+    if values.is_empty() {
+        return "–".to_owned();
+    }
+    format!("{:.4}", values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// All graphs of a directory, and one that is made.
+fn load(directory: &Path) -> Vec<Named> {
+    let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let mut graphs = Vec::new();
+    for path in paths {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        let Some(name) = file.strip_suffix(".tsv").filter(|name| !name.contains('.')) else { continue };
+        let list = EdgeList::read(BufReader::new(fs::File::open(&path).unwrap()), usize::MAX).unwrap();
+        let graph = Csr::from_edges(list.names.len(), &list.edges, false).unwrap();
+        let labels = labels(&directory.join(format!("{name}.labels.tsv")), &list.names);
+        graphs.push(Named { name: name.to_owned(), graph, labels });
+    }
+    let graph = Csr::from_edges(10_000, &barabasi_albert(10_000, 3, 7), false).unwrap();
+    graphs.push(Named { name: MADE.to_owned(), graph, labels: Vec::new() });
+    graphs
+}
+
+/// Classes of the nodes, in their order; nothing where there is no such file.
+fn labels(path: &Path, names: &[String]) -> Vec<usize> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let classes: HashMap<&str, usize> = text
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(name, class)| (name, class.parse().unwrap()))
+        .collect();
+    if classes.is_empty() { Vec::new() } else { names.iter().map(|name| classes[name.as_str()]).collect() }
+}
+
+/// A peer's vectors, one node a line; zeros for nodes it has none for. Nothing where it did not learn this.
+fn vectors(path: &Path, nodes: usize) -> Option<(Vec<f32>, usize)> {
+    let text = fs::read_to_string(path).ok()?;
+    let dimension = text.lines().next()?.split(' ').count() - 1;
+    let mut values = vec![0.0; nodes * dimension];
+    for line in text.lines() {
+        let (node, numbers) = line.split_once(' ').unwrap();
+        let row = &mut values[node.parse::<usize>().unwrap() * dimension..][..dimension];
+        for (value, number) in row.iter_mut().zip(numbers.split(' ')) {
+            *value = number.parse().unwrap();
+        }
+    }
+    Some((values, dimension))
+}
+
+fn write(path: &Path, edges: &[(u32, u32, f32)]) {
+    let text: String = edges.iter().map(|(from, to, _)| format!("{from}\t{to}\n")).collect();
+    fs::write(path, text).unwrap();
+}

@@ -1,0 +1,85 @@
+//! A table of vectors that threads change at the same time.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Numbers of a line.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen numbers as bits, one line of the cache. They are atomic because threads read and write rows without locks;
+/// a torn row costs a little accuracy and nothing else.
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [AtomicU32; LANES]);
+
+impl Line {
+    fn zero() -> Self {
+        Self(std::array::from_fn(|_| AtomicU32::new(0)))
+    }
+
+    /// Its numbers.
+    pub(super) fn get(&self) -> [f32; LANES] {
+        std::array::from_fn(|lane| f32::from_bits(self.0[lane].load(Ordering::Relaxed)))
+    }
+
+    /// Replaces its numbers.
+    pub(super) fn set(&self, values: [f32; LANES]) {
+        for (lane, value) in self.0.iter().zip(values) {
+            lane.store(value.to_bits(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Rows of whole lines; what a dimension leaves of the last line is 0 and stays 0.
+pub(super) struct Table {
+    lines: Vec<Line>,
+    /// Lines of a row.
+    pub(super) width: usize,
+    dimension: usize,
+}
+
+impl Table {
+    /// Rows of zeros.
+    pub(super) fn zero(rows: usize, dimension: usize) -> Self {
+        let width = dimension.div_ceil(LANES);
+        let mut lines = Vec::new();
+        lines.resize_with(rows * width, Line::zero);
+        Self { lines, width, dimension }
+    }
+
+    /// Rows with the given numbers.
+    pub(super) fn filled(rows: usize, dimension: usize, values: impl Iterator<Item = Vec<f32>>) -> Self {
+        let table = Self::zero(rows, dimension);
+        for (row, values) in table.lines.chunks_exact(table.width).zip(values) {
+            for (line, part) in row.iter().zip(values.chunks(LANES)) {
+                let mut numbers = [0.0; LANES];
+                numbers[..part.len()].copy_from_slice(part);
+                line.set(numbers);
+            }
+        }
+        table
+    }
+
+    /// Number of rows.
+    pub(super) fn rows(&self) -> u32 {
+        u32::try_from(self.lines.len() / self.width).unwrap_or(u32::MAX)
+    }
+
+    /// The lines of a row.
+    pub(super) fn row(&self, row: u32) -> &[Line] {
+        let start = row as usize * self.width;
+        &self.lines[start..start + self.width]
+    }
+
+    /// All numbers, row after row.
+    pub(super) fn values(&self) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.lines.len() / self.width * self.dimension);
+        for row in self.lines.chunks_exact(self.width) {
+            let mut left = self.dimension;
+            for line in row {
+                let take = left.min(LANES);
+                values.extend_from_slice(&line.get()[..take]);
+                left -= take;
+            }
+        }
+        values
+    }
+}
