@@ -7,15 +7,19 @@
 //! - [`strategies`], [`indicators`]: signals from prices
 //! - [`metrics`]: what a portfolio is measured by
 //! - [`run`](run()), [`run_orders`], [`evaluate`]: one backtest
+//! - [`sweep`]: many parameter sets; [`lanes`] and [`cuda`] compute them
 
 pub mod bootstrap;
 pub mod calendar;
+pub mod chart;
 mod column;
+pub mod cuda;
 mod decision;
 pub mod device;
 pub mod error;
 mod execution;
 pub mod indicators;
+pub mod lanes;
 mod limits;
 mod margin;
 pub mod metrics;
@@ -32,6 +36,7 @@ pub mod source;
 pub mod span;
 mod stops;
 pub mod strategies;
+pub mod sweep;
 mod tolerance;
 mod trades;
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-for service in kafka postgres redis prometheus; do
+for service in kafka postgres redis prometheus cuda; do
     [ -x "./$service.sh" ] || continue
     "./$service.sh" || echo "testenv: $service.sh failed; the tests that need $service will be skipped" >&2
 done

@@ -44,6 +44,9 @@ async fn lived_in(config: &Config) {
         url,
         "CREATE TABLE logging.events_20260102 PARTITION OF logging.events
             FOR VALUES FROM ('2026-01-02 00:00:00+00') TO ('2026-01-03 00:00:00+00');
+        INSERT INTO analytics.graphs (id, repo_url, commit_id, job_id, correlation_id, trained_at, dimension, files,
+            connected, edges, metrics) VALUES ('g', 'https://a/b', 'c', 'j', 'k', now(), 1, 1, 1, 0, '{}');
+        INSERT INTO analytics.graph_files VALUES ('g', 'a.rs', 'rust', 0, 0, '\\x00000000');
         INSERT INTO logging.events (at, kind, daemon, sequence, body) VALUES ('2026-01-02 10:00+00', 'job', 'a', 1, '{}')",
     );
 }

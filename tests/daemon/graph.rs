@@ -93,6 +93,11 @@ fn similar(url: &str, file: &str) -> String {
     format!("/v1/graphs/{}/similar?file={file}&k=5", url.replace(':', "%3A").replace('/', "%2F"))
 }
 
+/// Whether the worker has come to the training.
+fn is_learning(status: &Value) -> bool {
+    status["running"][0]["message"].as_str().is_some_and(|said| said.starts_with("learning"))
+}
+
 /// What is left of repositories that were read.
 fn left_over(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory.join("graph-tmp")).into_iter().flatten();
@@ -149,10 +154,8 @@ async fn daemon_killed_in_the_middle_of_training_learns_it_again_and_leaves_noth
     let slow = "graph.training.epochs=10000";
     let mut daemon = Daemon::start(&data, &[LEXICAL, FILES, slow]).await;
     let id = ingest(&daemon, &url).await;
-    let training = |status: &Value| {
-        status["status"] == format!("Training Graph on {url}").as_str()
-            && status["running"][0]["message"].as_str().is_some_and(|said| said.starts_with("learning"))
-    };
+    let training =
+        |status: &Value| status["status"] == format!("Training Graph on {url}").as_str() && is_learning(status);
     daemon.wait_for(STATUS, "the training", training).await;
     daemon.restart_with(&[LEXICAL, FILES]).await;
     let job = ended(&daemon, &id).await;
@@ -167,6 +170,22 @@ async fn daemon_killed_in_the_middle_of_training_learns_it_again_and_leaves_noth
 }
 
 #[tokio::test]
+async fn daemon_that_stops_gives_its_training_back_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = tempfile::tempdir().unwrap();
+    let url = repository(source.path(), &two_packages(40));
+    let data = directory.path().join("data");
+    let mut daemon = Daemon::start(&data, &[LEXICAL, FILES, "graph.training.epochs=10000"]).await;
+    let id = ingest(&daemon, &url).await;
+    daemon.wait_for(STATUS, "the training", is_learning).await;
+    assert!(daemon.stop().await.success());
+    assert!(left_over(&data).is_empty());
+    let daemon = Daemon::start(&data, &[LEXICAL, FILES]).await;
+    let job = ended(&daemon, &id).await;
+    assert_eq!((&job["state"], &job["attempts"]), (&json!("succeeded"), &json!(1)), "it does not count: {job}");
+}
+
+#[tokio::test]
 async fn training_that_is_called_off_ends_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let source = tempfile::tempdir().unwrap();
@@ -174,9 +193,7 @@ async fn training_that_is_called_off_ends_at_once() {
     let data = directory.path().join("data");
     let daemon = Daemon::start(&data, &[LEXICAL, FILES, "graph.training.epochs=10000"]).await;
     let id = ingest(&daemon, &url).await;
-    let training =
-        |status: &Value| status["running"][0]["message"].as_str().is_some_and(|said| said.starts_with("learning"));
-    daemon.wait_for(STATUS, "the training", training).await;
+    daemon.wait_for(STATUS, "the training", is_learning).await;
     assert_eq!(daemon.delete(&format!("/v1/jobs/{id}")).await.0, 202);
     assert_eq!(ended(&daemon, &id).await["state"], "cancelled");
     daemon.wait_for(STATUS, "the worker to be free", |status| status["status"] == "Idle").await;

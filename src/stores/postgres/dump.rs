@@ -30,6 +30,9 @@ const TABLES: &str = "SELECT c.relname::text, array_agg(a.attname::text ORDER BY
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
     WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> $2
     GROUP BY c.relname ORDER BY c.relname";
+const REFERENCES: &str = "SELECT c.relname::text, r.relname::text FROM pg_constraint k
+    JOIN pg_class c ON c.oid = k.conrelid JOIN pg_class r ON r.oid = k.confrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND k.contype = 'f'";
 const SEQUENCES: &str = "SELECT sequencename::text, last_value FROM pg_sequences
     WHERE schemaname = $1 AND last_value IS NOT NULL ORDER BY sequencename";
 const FIGURES: &str = "SELECT (SELECT count(*) FROM analytics.analyses WHERE verdict = 'stored'),
@@ -141,7 +144,7 @@ impl Dump {
         Ok(&self.moments[*place])
     }
 
-    /// Every table but those of migrations, by schema and name.
+    /// Every table but those of migrations, by schema and name; one that refers to another comes after it.
     ///
     /// # Errors
     /// If a database fails.
@@ -149,6 +152,7 @@ impl Dump {
         let mut tables = Vec::new();
         for schema in SCHEMAS {
             let moment = self.moment(schema)?;
+            let mut own = Vec::new();
             for row in moment.rows(TABLES, &[Type::NAME, Type::NAME], &[&schema, &schema::HISTORY]).await? {
                 let name: String = column(&row, 0)?;
                 let mut days = Vec::new();
@@ -158,8 +162,13 @@ impl Dump {
                         days.push(column(&row, 0)?);
                     }
                 }
-                tables.push(Table { schema: schema.to_owned(), name, columns: column(&row, 1)?, days });
+                own.push(Table { schema: schema.to_owned(), name, columns: column(&row, 1)?, days });
             }
+            let mut references: Vec<(String, String)> = Vec::new();
+            for row in moment.rows(REFERENCES, &[Type::NAME], &[&schema]).await? {
+                references.push((column(&row, 0)?, column(&row, 1)?));
+            }
+            tables.extend(referenced_first(own, &references));
         }
         Ok(tables)
     }
@@ -255,6 +264,21 @@ impl Dump {
         let count: i64 = rows.first().map(|row| column(row, 0)).transpose()?.unwrap_or(0);
         Ok(count.cast_unsigned())
     }
+}
+
+/// Tables so that each comes after those it refers to; otherwise in the order given.
+fn referenced_first(mut tables: Vec<Table>, references: &[(String, String)]) -> Vec<Table> {
+    let mut ordered: Vec<Table> = Vec::with_capacity(tables.len());
+    while !tables.is_empty() {
+        let waits = |table: &Table| {
+            let others = references.iter().filter(|(from, to)| *from == table.name && to != from);
+            others.into_iter().any(|(_, to)| tables.iter().any(|other| other.name == *to))
+        };
+        // tables that refer to each other can't be ordered
+        let next = tables.iter().position(|table| !waits(table)).unwrap_or(0);
+        ordered.push(tables.remove(next));
+    }
+    ordered
 }
 
 /// Counts the rows of what binary `COPY` writes, as it comes in pieces.
@@ -399,6 +423,24 @@ mod tests {
         let mut counter = RowCounter::default();
         assert!(counter.add(&[&bytes[..], b"x"].concat()).is_err());
         assert!(RowCounter::default().add(b"id,text\n1,a text that is no COPY").is_err());
+    }
+
+    #[test]
+    fn tables_come_after_those_they_refer_to() {
+        let table = |name: &str| Table {
+            schema: "analytics".to_owned(),
+            name: name.to_owned(),
+            columns: Vec::new(),
+            days: Vec::new(),
+        };
+        let refers = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let order = |references: &[(String, String)]| -> Vec<String> {
+            let tables = ["a", "b", "c", "d"].map(table).to_vec();
+            referenced_first(tables, references).into_iter().map(|table| table.name).collect()
+        };
+        assert_eq!(order(&[]), ["a", "b", "c", "d"]);
+        assert_eq!(order(&[refers("a", "c"), refers("c", "d"), refers("b", "b")]), ["b", "d", "c", "a"]);
+        assert_eq!(order(&[refers("a", "b"), refers("b", "a")]).len(), 4, "a circle ends");
     }
 
     #[test]
