@@ -66,7 +66,7 @@ pub async fn bars_come_back_as_written_and_in_order(fresh: Fresh) {
     let store = fresh.open();
     let mut odd = bar("BTC/USDT", 1, 0.1 + 0.2);
     odd.volume = None;
-    odd.metadata = json!({"venue": "x\u{0}y", "n": [1, 2.5]}).as_object().unwrap().clone();
+    odd.metadata.clone_from(json!({"venue": "x\u{0}y", "n": [1, 2.5]}).as_object().unwrap());
     let written = [bar("BTC/USDT", 2, f64::MIN_POSITIVE.max(0.1)), odd, bar("BTC/USDT", 0, 123_456_789.123_456_7)];
     let rows: Vec<BarRow> = written.iter().zip(0..).map(|(bar, offset)| bar_row(bar.clone(), offset)).collect();
     store.write_bars(rows).await.unwrap();
@@ -293,12 +293,9 @@ pub async fn runs_are_kept_found_and_listed(fresh: Fresh) {
 }
 
 fn sweep_row(position: u64, sharpe: Value) -> SweepRow {
-    let object = |value: Value| value.as_object().unwrap().clone();
-    SweepRow {
-        position,
-        params: object(json!({"fast": position + 2, "slow": 30})),
-        metrics: object(json!({"sharpe_ratio": sharpe, "total_return": 0.5})),
-    }
+    let params = [("fast".to_owned(), json!(position + 2)), ("slow".to_owned(), json!(30))].into_iter().collect();
+    let metrics = [("sharpe_ratio".to_owned(), sharpe), ("total_return".to_owned(), json!(0.5))].into_iter().collect();
+    SweepRow { position, params, metrics }
 }
 
 pub async fn sweep_rows_come_in_order_and_are_replaced(fresh: Fresh) {
