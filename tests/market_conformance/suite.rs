@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use serde_json::{Value, json};
-use tidemill::messages::analysis::{Analysis, SentimentLabel, VerdictLabel};
+use tidemill::messages::analysis::{SentimentLabel, VerdictLabel};
 use tidemill::messages::backtest::{RunFigures, RunKind, StoredRun, SweepRow};
 use tidemill::messages::bar::{Bar, decode};
 use tidemill::messages::correlation::CorrelationId;
@@ -187,13 +187,10 @@ pub async fn stored_documents_say_something_of_each_symbol(fresh: Fresh) {
 pub async fn duplicate_says_nothing(fresh: Fresh) {
     let store = fresh.open();
     let mut copy = row(1);
-    copy.analysis = Analysis {
-        verdict: VerdictLabel::Duplicate,
-        duplicate_of: Some(row(0).document.id.clone()),
-        rule: Some(DuplicateRule::Exact),
-        sentiment: None,
-        ..copy.analysis
-    };
+    copy.analysis.verdict = VerdictLabel::Duplicate;
+    copy.analysis.duplicate_of = Some(row(0).document.id.clone());
+    copy.analysis.rule = Some(DuplicateRule::Exact);
+    copy.analysis.sentiment = None;
     store.write(vec![row(0), copy]).await.unwrap();
     assert_eq!(said(&*store, "AAPL").await.len(), 1);
     assert_eq!(said(&*store, "S1").await, []);
