@@ -10,3 +10,4 @@ pub mod event;
 pub mod job;
 pub mod pipeline;
 pub mod record;
+pub mod sealed;

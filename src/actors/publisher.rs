@@ -47,33 +47,35 @@ impl Actor for Publisher {
                 outbox.stage(delivery.position(), delivery.epoch(), record);
             }),
         }
-        for verdict in batch {
-            let analysis = &verdict.analysis;
-            verdict.judged.delivery.complete();
-            let label = match analysis.verdict {
-                VerdictLabel::Stored => "stored",
-                VerdictLabel::Duplicate => "duplicate",
-            };
-            let accepted_ms = verdict.judged.delivery.record().timestamp_ms;
-            let elapsed_ms = u64::try_from(Utc::now().timestamp_millis() - accepted_ms).unwrap_or(0);
-            DocumentJudged {
-                id: &analysis.document_id,
-                source: &analysis.source,
-                verdict: label,
-                since_accepted: Duration::from_millis(elapsed_ms),
-                correlation_id: verdict.judged.delivery.correlation_id(),
-            }
-            .emit();
-            self.events.publish(EventKind::verdict(&verdict.judged.document, analysis));
-            ctx.done(1);
-        }
+        let now_ms = Utc::now().timestamp_millis();
+        batch.iter().for_each(|verdict| verdict.judged.delivery.complete());
+        DocumentJudged::emit_all(batch.iter().map(|verdict| event(verdict, now_ms)));
+        self.events
+            .publish_all(batch.iter().map(|verdict| EventKind::verdict(&verdict.judged.document, &verdict.analysis)));
         Ok(())
+    }
+}
+
+fn event(verdict: &Verdict, now_ms: i64) -> DocumentJudged<'_> {
+    let (analysis, delivery) = (&verdict.analysis, &verdict.judged.delivery);
+    DocumentJudged {
+        id: &analysis.document_id,
+        source: &analysis.source,
+        verdict: match analysis.verdict {
+            VerdictLabel::Stored => "stored",
+            VerdictLabel::Duplicate => "duplicate",
+        },
+        since_accepted: Duration::from_millis(u64::try_from(now_ms - delivery.record().timestamp_ms).unwrap_or(0)),
+        correlation_id: delivery.correlation_id(),
     }
 }
 
 impl Publisher {
     fn record(&self, verdict: &Verdict) -> Result<NewRecord, Fault> {
-        let value = serde_json::to_vec(&*verdict.analysis)
+        let value = verdict
+            .analysis
+            .json()
+            .map(|json| Bytes::copy_from_slice(json.as_bytes()))
             .map_err(|error| Fault::reject(ErrorCode::Internal, format!("analysis is not JSON: {error}")))?;
         let mut headers = vec![(
             CORRELATION_HEADER.to_owned(),
@@ -94,7 +96,7 @@ impl Publisher {
             partition: None,
             timestamp_ms: None,
             key: Some(Bytes::copy_from_slice(verdict.analysis.document_id.as_bytes())),
-            value: value.into(),
+            value,
             headers,
         })
     }
