@@ -66,7 +66,7 @@ pub async fn bars_come_back_as_written_and_in_order(fresh: Fresh) {
     let store = fresh.open();
     let mut odd = bar("BTC/USDT", 1, 0.1 + 0.2);
     odd.volume = None;
-    odd.metadata = json!({"venue": "x\u{0}y", "n": [1, 2.5]}).as_object().unwrap().clone();
+    odd.metadata.clone_from(json!({"venue": "x\u{0}y", "n": [1, 2.5]}).as_object().unwrap());
     let written = [bar("BTC/USDT", 2, f64::MIN_POSITIVE.max(0.1)), odd, bar("BTC/USDT", 0, 123_456_789.123_456_7)];
     let rows: Vec<BarRow> = written.iter().zip(0..).map(|(bar, offset)| bar_row(bar.clone(), offset)).collect();
     store.write_bars(rows).await.unwrap();
@@ -292,7 +292,7 @@ pub async fn runs_are_kept_found_and_listed(fresh: Fresh) {
     assert!(matches!(store.runs(RunFilter::default()).await, Err(StoreError::InvalidQuery(_))), "no limit");
 }
 
-fn sweep_row(position: u64, sharpe: Value) -> SweepRow {
+fn sweep_row(position: u64, sharpe: Option<f64>) -> SweepRow {
     let object = |value: Value| value.as_object().unwrap().clone();
     SweepRow {
         position,
@@ -303,16 +303,13 @@ fn sweep_row(position: u64, sharpe: Value) -> SweepRow {
 
 pub async fn sweep_rows_come_in_order_and_are_replaced(fresh: Fresh) {
     let store = fresh.open();
-    let rows: Vec<SweepRow> = [2, 0, 1].map(|position| sweep_row(position, json!(1.5))).into();
+    let rows: Vec<SweepRow> = [2, 0, 1].map(|position| sweep_row(position, Some(1.5))).into();
     store.write_sweep_rows("s", "c", rows).await.unwrap();
-    store.write_sweep_rows("s", "c", vec![sweep_row(1, Value::Null), sweep_row(3, json!(-2))]).await.unwrap();
-    store.write_sweep_rows("other", "c", vec![sweep_row(0, json!(9))]).await.unwrap();
+    store.write_sweep_rows("s", "c", vec![sweep_row(1, None), sweep_row(3, Some(-2.0))]).await.unwrap();
+    store.write_sweep_rows("other", "c", vec![sweep_row(0, Some(9.0))]).await.unwrap();
     let found = store.sweep_rows("s", 0, 100).await.unwrap();
-    assert_eq!(
-        found,
-        [sweep_row(0, json!(1.5)), sweep_row(1, Value::Null), sweep_row(2, json!(1.5)), sweep_row(3, json!(-2))]
-    );
-    assert_eq!(store.sweep_rows("s", 2, 1).await.unwrap(), [sweep_row(2, json!(1.5))]);
+    assert_eq!(found, [sweep_row(0, Some(1.5)), sweep_row(1, None), sweep_row(2, Some(1.5)), sweep_row(3, Some(-2.0))]);
+    assert_eq!(store.sweep_rows("s", 2, 1).await.unwrap(), [sweep_row(2, Some(1.5))]);
     assert_eq!(store.sweep_rows("none", 0, 1).await.unwrap(), []);
 }
 
@@ -332,7 +329,7 @@ pub async fn everything_survives_reopening(fresh: Fresh) {
     store.write_bars(vec![bar_row(bar("A", 0, 10.0), 0)]).await.unwrap();
     store.write(vec![row(0)]).await.unwrap();
     store.save_run(run(0)).await.unwrap();
-    store.write_sweep_rows("s", "c", vec![sweep_row(0, json!(1))]).await.unwrap();
+    store.write_sweep_rows("s", "c", vec![sweep_row(0, Some(1.0))]).await.unwrap();
     store.save_checkpoint("s", Some(vec![1])).await.unwrap();
     drop(store);
     let store = fresh.open();
