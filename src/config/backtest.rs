@@ -7,7 +7,7 @@ use super::problem::Problems;
 use crate::backtest::device::DeviceChoice;
 use crate::backtest::sentiment_signals::{CENTURY_SECONDS, SentimentSettings};
 
-/// Backtests and sweeps. Live: all.
+/// Backtests and sweeps. Live: all but `concurrent`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BacktestConfig {
