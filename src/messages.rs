@@ -12,4 +12,5 @@ pub mod event;
 pub mod job;
 pub mod pipeline;
 pub mod record;
+pub mod sealed;
 pub mod signal;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
-use serde::Serialize;
 
 use crate::kafka::log::{Log, LogError};
 use crate::kafka::outbox::SharedOutbox;
@@ -51,27 +50,26 @@ impl Actor for Publisher {
                 outbox.stage(delivery.position(), delivery.epoch(), records);
             }),
         }
-        for verdict in batch {
-            let analysis = &verdict.analysis;
-            verdict.judged.delivery.complete();
-            let label = match analysis.verdict {
-                VerdictLabel::Stored => "stored",
-                VerdictLabel::Duplicate => "duplicate",
-            };
-            let accepted_ms = verdict.judged.delivery.record().timestamp_ms;
-            let elapsed_ms = u64::try_from(Utc::now().timestamp_millis() - accepted_ms).unwrap_or(0);
-            DocumentJudged {
-                id: &analysis.document_id,
-                source: &analysis.source,
-                verdict: label,
-                since_accepted: Duration::from_millis(elapsed_ms),
-                correlation_id: verdict.judged.delivery.correlation_id(),
-            }
-            .emit();
-            self.events.publish(EventKind::verdict(&verdict.judged.document, analysis));
-            ctx.done(1);
-        }
+        let now_ms = Utc::now().timestamp_millis();
+        batch.iter().for_each(|verdict| verdict.judged.delivery.complete());
+        DocumentJudged::emit_all(batch.iter().map(|verdict| event(verdict, now_ms)));
+        self.events
+            .publish_all(batch.iter().map(|verdict| EventKind::verdict(&verdict.judged.document, &verdict.analysis)));
         Ok(())
+    }
+}
+
+fn event(verdict: &Verdict, now_ms: i64) -> DocumentJudged<'_> {
+    let (analysis, delivery) = (&verdict.analysis, &verdict.judged.delivery);
+    DocumentJudged {
+        id: &analysis.document_id,
+        source: &analysis.source,
+        verdict: match analysis.verdict {
+            VerdictLabel::Stored => "stored",
+            VerdictLabel::Duplicate => "duplicate",
+        },
+        since_accepted: Duration::from_millis(u64::try_from(now_ms - delivery.record().timestamp_ms).unwrap_or(0)),
+        correlation_id: delivery.correlation_id(),
     }
 }
 
@@ -80,31 +78,32 @@ impl Publisher {
     fn records(&self, verdict: &Verdict) -> Result<Vec<NewRecord>, Fault> {
         let analysis = &verdict.analysis;
         let record = verdict.judged.delivery.record();
-        let mut records = vec![new_record(verdict, &self.topic, &analysis.document_id, &**analysis)?];
+        let no_json = |error| Fault::reject(ErrorCode::Internal, format!("analysis is not JSON: {error}"));
+        let json = Bytes::copy_from_slice(analysis.json().map_err(no_json)?.as_bytes());
+        let mut records = vec![new_record(verdict, &self.topic, &analysis.document_id, json)];
         if analysis.origin == record.position {
             for signal in signals_of(analysis, record.timestamp_ms) {
-                records.push(new_record(verdict, &self.signals_topic, &signal.symbol, &signal)?);
+                let json = serde_json::to_vec(&signal).map_err(no_json)?.into();
+                records.push(new_record(verdict, &self.signals_topic, &signal.symbol, json));
             }
         }
         Ok(records)
     }
 }
 
-fn new_record(verdict: &Verdict, topic: &Arc<str>, key: &str, value: &impl Serialize) -> Result<NewRecord, Fault> {
-    let value = serde_json::to_vec(value)
-        .map_err(|error| Fault::reject(ErrorCode::Internal, format!("{topic}: the value is not JSON: {error}")))?;
+fn new_record(verdict: &Verdict, topic: &Arc<str>, key: &str, value: Bytes) -> NewRecord {
     let correlation_id = Bytes::copy_from_slice(verdict.analysis.correlation_id.as_str().as_bytes());
     let came = verdict.judged.delivery.record().headers.iter();
     let mut headers = vec![(CORRELATION_HEADER.to_owned(), correlation_id)];
     headers.extend(came.filter(|(name, _)| TRACE_HEADERS.contains(&name.as_str())).cloned());
-    Ok(NewRecord {
+    NewRecord {
         topic: Arc::clone(topic),
         partition: None,
         timestamp_ms: None,
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
-        value: value.into(),
+        value,
         headers,
-    })
+    }
 }
 
 /// How the log's failure is met: one that may pass is waited for, a refused record is dead.

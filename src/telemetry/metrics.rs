@@ -46,11 +46,13 @@ fn source_label(source: &str) -> String {
     "other".to_owned()
 }
 
-/// A verdict was made durable; `since_accepted` runs from the record's own time.
-pub fn document_judged(source: &str, verdict: &'static str, since_accepted: Duration) {
+/// Verdicts of one kind were made durable; each `since_accepted` runs from the record's own time.
+pub fn documents_judged(source: &str, verdict: &'static str, since_accepted: &[Duration]) {
     let source = source_label(source);
-    counter!("tidemill_documents_total", "source" => source.clone(), "verdict" => verdict).increment(1);
-    histogram!("tidemill_document_seconds", "source" => source).record(since_accepted.as_secs_f64());
+    let count = since_accepted.len() as u64;
+    counter!("tidemill_documents_total", "source" => source.clone(), "verdict" => verdict).increment(count);
+    let seconds = histogram!("tidemill_document_seconds", "source" => source);
+    since_accepted.iter().for_each(|since| seconds.record(since.as_secs_f64()));
 }
 
 /// The group's lag in one partition.

@@ -65,11 +65,12 @@ impl Group {
             seen: Arc::clone(&seen),
         };
         std::thread::spawn(move || judge.run(&deliveries));
-        let source =
-            SourceHandle::spawn("source", consumer, settings, move |delivery| match mailbox.try_send(delivery) {
+        let source = SourceHandle::spawn("source", consumer, settings, move |delivery: Delivery| {
+            match mailbox.try_send(delivery) {
                 Ok(()) => Admission::Accepted,
                 Err(TrySendError::Full(delivery) | TrySendError::Disconnected(delivery)) => Admission::Full(delivery),
-            });
+            }
+        });
         Member { log, source: source.unwrap(), seen }
     }
 

@@ -192,8 +192,9 @@ pub async fn duplicate_says_nothing(fresh: Fresh) {
         duplicate_of: Some(row(0).document.id.clone()),
         rule: Some(DuplicateRule::Exact),
         sentiment: None,
-        ..copy.analysis
-    };
+        ..(*copy.analysis).clone()
+    }
+    .into();
     store.write(vec![row(0), copy]).await.unwrap();
     assert_eq!(said(&*store, "AAPL").await.len(), 1);
     assert_eq!(said(&*store, "S1").await, []);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::control::{Phase, SourceControl};
-use super::{Admission, SourceReport};
+use super::{HandOver, SourceReport};
 use crate::config::log::SourceConfig;
 use crate::kafka::ledger::OffsetLedger;
 use crate::kafka::log::{LogConsumer, LogError, LogEvent};
@@ -58,7 +58,7 @@ impl<H> Drop for Work<'_, H> {
     }
 }
 
-impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
+impl<'a, H: HandOver> Work<'a, H> {
     pub(super) fn new(
         consumer: Box<dyn LogConsumer>,
         ledger: Arc<OffsetLedger>,
@@ -142,19 +142,11 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
 
     /// Hands over until refused.
     fn offer(&mut self, now: Instant) {
-        while let Some(delivery) = self.held.pop_front() {
-            match (self.hand_over)(delivery) {
-                Admission::Accepted => {
-                    self.report.accepted += 1;
-                    self.last_accepted = now;
-                }
-                Admission::Full(delivery) => {
-                    self.held.push_front(delivery);
-                    return;
-                }
-            }
+        let accepted = self.hand_over.hand_over(&mut self.held);
+        self.report.accepted += accepted as u64;
+        if accepted > 0 || self.held.is_empty() {
+            self.last_accepted = now;
         }
-        self.last_accepted = now;
     }
 
     fn pause_or_resume(&mut self, now: Instant) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::sql::{array_literal, escape, escape_option, json};
+use super::sql::{array_literal, escape, escape_option, json, not_json};
 use crate::messages::analysis::Analysis;
 use crate::messages::signal::signals_of;
 use crate::stores::documents::{StoreError, VerdictRow, WriteOutcome};
@@ -145,7 +145,7 @@ table! {
     symbols: Vec<String> = TEXT_ARRAY, published_at: Vec<Option<DateTime<Utc>>> = TIMESTAMPTZ_ARRAY,
     processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, record_ms: Vec<i64> = INT8_ARRAY,
     topic: Text<'r> = TEXT_ARRAY, partition: Vec<i32> = INT4_ARRAY, offset: Vec<i64> = INT8_ARRAY,
-    body: Vec<String> = TEXT_ARRAY,
+    body: Text<'r> = TEXT_ARRAY,
 }
 
 table! {
@@ -299,8 +299,8 @@ impl<'r> Analyses<'r> {
         let row = last.row;
         let analysis = &row.analysis;
         let body = match &last.rerooted {
-            None => json(analysis)?,
-            Some(root) => json(&Analysis { duplicate_of: Some(Arc::clone(root)), ..analysis.clone() })?,
+            None => Cow::Borrowed(analysis.json().map_err(|error| not_json(&error))?),
+            Some(root) => Cow::Owned(json(&Analysis { duplicate_of: Some(Arc::clone(root)), ..(**analysis).clone() })?),
         };
         let duplicate_of = last.rerooted.as_ref().or(analysis.duplicate_of.as_ref());
         let sentiment = analysis.sentiment.as_ref();
