@@ -7,6 +7,8 @@
 //! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
 
 pub mod backtester;
+pub mod backup;
+pub mod backup_schedule;
 pub mod bar_source;
 pub mod bar_writer;
 pub mod check;

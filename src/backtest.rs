@@ -8,12 +8,15 @@
 //! - [`sentiment_signals`]: signals from what documents said
 //! - [`metrics`]: what a portfolio is measured by
 //! - [`run`](run()), [`run_orders`], [`evaluate`]: one backtest
+//! - [`run_columns`]: many assets, each with its own cash or all from one account
+//! - [`walk_forward`], [`bootstrap`]: what a result is worth outside the bars it was found on
 //! - [`sweep`]: many parameter sets; [`lanes`] and [`cuda`] compute them
 
 pub mod bootstrap;
 pub mod calendar;
 pub mod chart;
 mod column;
+pub mod columns;
 pub mod cuda;
 mod decision;
 pub mod device;
@@ -41,7 +44,9 @@ pub mod strategies;
 pub mod sweep;
 mod tolerance;
 mod trades;
+pub mod walk_forward;
 
+pub use columns::{Asset, CallSequence, ColumnsResult, Sharing, run_columns};
 pub use error::BacktestError;
 pub use prices::{PriceColumns, Prices};
 pub use request::BacktestRequest;

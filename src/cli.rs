@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod backtest;
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod completions;
@@ -72,6 +73,9 @@ enum Command {
     /// List, show, submit, cancel and replay jobs.
     #[command(subcommand)]
     Jobs(jobs::Jobs),
+    /// Make, check and restore backups.
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// Print the embedding of a text.
     Embed(embed::Embed),
     /// Print sentiment, category and entities of a text; nothing is stored.
@@ -125,6 +129,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Health(command) => command.execute(&config),
         Command::Dlq(command) => command.execute(&config),
         Command::Jobs(command) => command.execute(&config),
+        Command::Backup(command) => command.execute(&config),
         Command::Embed(command) => command.execute(&config),
         Command::Analyze(command) => command.execute(&config),
         Command::Backtest(command) => command.execute(&config),

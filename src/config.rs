@@ -75,12 +75,15 @@ sections! {
     postgres: postgres::PostgresConfig;
     /// Answers kept for a while.
     cache: cache::CacheConfig;
+    /// Where backups go, when, and how many stay.
+    backup: backup::BackupConfig;
     /// Learning the import graphs of source repositories.
     graph: graph::GraphConfig;
 }
 
 pub mod actors;
 pub mod backtest;
+pub mod backup;
 pub mod cache;
 pub mod daemon;
 pub mod dedup;

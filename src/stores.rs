@@ -7,6 +7,7 @@ pub mod cache;
 pub mod claims;
 mod cursor;
 pub mod documents;
+pub mod figures;
 pub mod graphs;
 pub mod jobs;
 pub mod lock;

@@ -3,6 +3,8 @@
 
 #[path = "daemon/backpressure.rs"]
 mod backpressure;
+#[path = "daemon/backup.rs"]
+mod backup;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
 #[path = "daemon/chaos.rs"]

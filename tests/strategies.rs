@@ -52,7 +52,10 @@ fn every_example_runs() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         // the bars and documents of this one come from a running daemon
-        if !name.ends_with(".toml") || name == "sentiment.toml" || name.contains("sweep") {
+        if path.extension().is_none_or(|extension| extension != "toml")
+            || name == "sentiment.toml"
+            || name.contains("sweep")
+        {
             continue;
         }
         let output = tidemill(&["backtest", path.to_str().unwrap(), "--json"], directory.path());

@@ -10,7 +10,6 @@ use crate::messages::event::EventBus;
 use crate::models::{ModelError, Models};
 use crate::telemetry::logs::LogLevel;
 
-use self::data_dir::lock_data_dir;
 use self::documents::{open_documents, store_is_not_lost};
 use self::graphs::{open_trainer, with_vectors};
 use self::jobs::{jobs_config, kinds, open_jobs};
@@ -33,7 +32,7 @@ mod recall;
 mod redis;
 mod vectors;
 
-pub use data_dir::is_held;
+pub use data_dir::{is_held, lock_data_dir};
 pub use documents::{open_market, try_store};
 pub use error::OpenError;
 pub use jobs::try_jobs;

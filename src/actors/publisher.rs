@@ -78,17 +78,21 @@ impl Publisher {
     fn records(&self, verdict: &Verdict) -> Result<Vec<NewRecord>, Fault> {
         let analysis = &verdict.analysis;
         let record = verdict.judged.delivery.record();
-        let no_json = |error| Fault::reject(ErrorCode::Internal, format!("analysis is not JSON: {error}"));
-        let json = Bytes::copy_from_slice(analysis.json().map_err(no_json)?.as_bytes());
-        let mut records = vec![new_record(verdict, &self.topic, &analysis.document_id, json)];
+        let json = analysis.json().map_err(|error| not_json(&self.topic, &error))?;
+        let value = Bytes::copy_from_slice(json.as_bytes());
+        let mut records = vec![new_record(verdict, &self.topic, &analysis.document_id, value)];
         if analysis.origin == record.position {
             for signal in signals_of(analysis, record.timestamp_ms) {
-                let json = serde_json::to_vec(&signal).map_err(no_json)?.into();
-                records.push(new_record(verdict, &self.signals_topic, &signal.symbol, json));
+                let value = serde_json::to_vec(&signal).map_err(|error| not_json(&self.signals_topic, &error))?;
+                records.push(new_record(verdict, &self.signals_topic, &signal.symbol, value.into()));
             }
         }
         Ok(records)
     }
+}
+
+fn not_json(topic: &str, error: &impl std::fmt::Display) -> Fault {
+    Fault::reject(ErrorCode::Internal, format!("{topic}: the value is not JSON: {error}"))
 }
 
 fn new_record(verdict: &Verdict, topic: &Arc<str>, key: &str, value: Bytes) -> NewRecord {

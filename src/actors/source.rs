@@ -47,14 +47,14 @@ pub async fn run(services: Services, to: Mailboxes, ctx: ServiceContext) -> Resu
 }
 
 impl Feed {
-    /// Reads the topic on a thread of its own and hands each delivery to `admit`.
+    /// Reads the topic on a thread of its own and hands its deliveries over.
     ///
     /// # Errors
     /// If the consumer can't be made, the log fails for good or the thread panics.
     pub(super) async fn run(
         self,
         services: &Services,
-        admit: impl HandOver + Send + 'static,
+        hand_over: impl HandOver + Send + 'static,
         ctx: ServiceContext,
     ) -> Result<(), Fault> {
         let config = services.live.config.load_full();
@@ -64,7 +64,7 @@ impl Feed {
             .protect(compute(move || log.consumer(&group, &[topic])))
             .await?
             .map_err(|error| Fault::broken(format!("no consumer: {error}")))?;
-        let mut source = SourceHandle::spawn(name, consumer, config.log.source.clone(), admit)
+        let mut source = SourceHandle::spawn(name, consumer, config.log.source.clone(), hand_over)
             .map_err(|error| Fault::broken(error.to_string()))?;
         let ended = ctx
             .protect(async {

@@ -15,6 +15,7 @@ use crate::supervisors::{
     mailbox,
 };
 
+use super::backup_schedule;
 use super::bar_source;
 use super::bar_writer::BarWriter;
 use super::dead_letters::DeadLetters;
@@ -123,6 +124,9 @@ pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailbox
         .intensity(declaration.intensity())
         .child(declaration.service("housekeeper", housekeeper::run))
         .child(declaration.service("reloader", reloader::run));
+    if !config.backup.schedule.is_empty() {
+        tree = tree.child(declaration.service("backup_schedule", backup_schedule::run));
+    }
     if config.node.is_worker() {
         let dispatcher = declaration.service("dispatcher", dispatcher::run).drain(dispatcher::drain_time(&config.jobs));
         tree = tree.child(dispatcher).supervisor(declaration.document_path(inboxes));

@@ -140,6 +140,7 @@ pub fn endpoint(config: &Config) -> anyhow::Result<(String, Option<Secret>)> {
     Ok((listen, token))
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// For commands that work here.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

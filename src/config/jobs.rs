@@ -79,6 +79,8 @@ pub struct KindsConfig {
     pub backtest: KindConfig,
     /// Simulates many sets of a strategy's parameters.
     pub sweep: KindConfig,
+    /// Copies the stores to `backup.target`; exists only where that is set.
+    pub backup: KindConfig,
     /// Reads a repository and learns its import graph; see `[graph]`.
     pub graph: KindConfig,
     /// Pretended work for tests; exists only with `faults.enabled`.
@@ -209,9 +211,10 @@ impl JobsConfig {
 }
 
 impl KindsConfig {
-    fn all(&self) -> [(&'static str, &KindConfig); 5] {
+    fn all(&self) -> [(&'static str, &KindConfig); 6] {
         [
             ("reindex", &self.reindex),
+            ("backup", &self.backup),
             ("graph", &self.graph),
             ("backtest", &self.backtest),
             ("sweep", &self.sweep),

@@ -157,6 +157,9 @@ pub fn parse(language: Language, path: &str, source: &[u8], patience: Duration) 
     if source.contains(&0) {
         return Err(ParseError::Binary);
     }
+    if source.trim_ascii().is_empty() {
+        return Ok(Parsed::default());
+    }
     let mut parser = Parser::new();
     parser.set_language(&language.grammar(path)).map_err(|_| ParseError::NoTree)?;
     let deadline = Instant::now() + patience;

@@ -30,13 +30,10 @@ const QUOTED_CHARS: usize = 40;
 /// # Errors
 /// A [`Rejection`] with the code and field at fault; for JSON that does not parse, line and column.
 pub fn decode(bytes: &[u8], limits: &DocumentsConfig, now: DateTime<Utc>) -> Result<Document, Rejection> {
-    let text = json_text(bytes, limits.max_record_bytes, limits.max_depth)?;
+    let text = checked(bytes, limits.max_record_bytes, limits.max_depth)?;
     match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
         Parsed::Object(fields) => from_fields(*fields, limits, now),
-        Parsed::Other(kind) => {
-            let message = format!("a document must be a JSON object, got {kind}");
-            Err(Rejection::new(ErrorCode::WrongType, message))
-        }
+        Parsed::Other(kind) => Err(no_object("a document", kind)),
     }
 }
 
@@ -50,18 +47,15 @@ pub(crate) fn object(
     max_depth: usize,
     what: &str,
 ) -> Result<Map<String, Value>, Rejection> {
-    let text = json_text(bytes, max_bytes, max_depth)?;
+    let text = checked(bytes, max_bytes, max_depth)?;
     match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
         Value::Object(object) => Ok(object),
-        other => {
-            let message = format!("{what} must be a JSON object, got {}", kind(&other));
-            Err(Rejection::new(ErrorCode::WrongType, message))
-        }
+        other => Err(no_object(what, kind(&other))),
     }
 }
 
-/// A record's text, within the limits of what a parser is given.
-fn json_text(bytes: &[u8], max_bytes: usize, max_depth: usize) -> Result<&str, Rejection> {
+/// The text of a record, if it may be parsed.
+fn checked(bytes: &[u8], max_bytes: usize, max_depth: usize) -> Result<&str, Rejection> {
     if bytes.len() > max_bytes {
         let message = format!("the record has {} bytes, at most {max_bytes} are allowed", bytes.len());
         return Err(Rejection::new(ErrorCode::TooLarge, message));
@@ -73,6 +67,10 @@ fn json_text(bytes: &[u8], max_bytes: usize, max_depth: usize) -> Result<&str, R
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_depth(text, max_depth)?;
     Ok(text)
+}
+
+fn no_object(what: &str, kind: &str) -> Rejection {
+    Rejection::new(ErrorCode::WrongType, format!("{what} must be a JSON object, got {kind}"))
 }
 
 /// Makes a document of a parsed object; see [`decode`].

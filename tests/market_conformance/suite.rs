@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use serde_json::{Value, json};
-use tidemill::messages::analysis::{Analysis, SentimentLabel, VerdictLabel};
+use tidemill::messages::analysis::{SentimentLabel, VerdictLabel};
 use tidemill::messages::backtest::{RunFigures, RunKind, StoredRun, SweepRow};
 use tidemill::messages::bar::{Bar, decode};
 use tidemill::messages::correlation::CorrelationId;
@@ -187,14 +187,10 @@ pub async fn stored_documents_say_something_of_each_symbol(fresh: Fresh) {
 pub async fn duplicate_says_nothing(fresh: Fresh) {
     let store = fresh.open();
     let mut copy = row(1);
-    copy.analysis = Analysis {
-        verdict: VerdictLabel::Duplicate,
-        duplicate_of: Some(row(0).document.id.clone()),
-        rule: Some(DuplicateRule::Exact),
-        sentiment: None,
-        ..(*copy.analysis).clone()
-    }
-    .into();
+    copy.analysis.verdict = VerdictLabel::Duplicate;
+    copy.analysis.duplicate_of = Some(row(0).document.id.clone());
+    copy.analysis.rule = Some(DuplicateRule::Exact);
+    copy.analysis.sentiment = None;
     store.write(vec![row(0), copy]).await.unwrap();
     assert_eq!(said(&*store, "AAPL").await.len(), 1);
     assert_eq!(said(&*store, "S1").await, []);
@@ -293,24 +289,24 @@ pub async fn runs_are_kept_found_and_listed(fresh: Fresh) {
     assert!(matches!(store.runs(RunFilter::default()).await, Err(StoreError::InvalidQuery(_))), "no limit");
 }
 
-fn sweep_row(position: u64, sharpe: Option<f64>) -> SweepRow {
-    let object = |value: Value| value.as_object().unwrap().clone();
-    SweepRow {
-        position,
-        params: object(json!({"fast": position + 2, "slow": 30})),
-        metrics: object(json!({"sharpe_ratio": sharpe, "total_return": 0.5})),
-    }
+fn sweep_row(position: u64, sharpe: Value) -> SweepRow {
+    let params = [("fast".to_owned(), json!(position + 2)), ("slow".to_owned(), json!(30))].into_iter().collect();
+    let metrics = [("sharpe_ratio".to_owned(), sharpe), ("total_return".to_owned(), json!(0.5))].into_iter().collect();
+    SweepRow { position, params, metrics }
 }
 
 pub async fn sweep_rows_come_in_order_and_are_replaced(fresh: Fresh) {
     let store = fresh.open();
-    let rows: Vec<SweepRow> = [2, 0, 1].map(|position| sweep_row(position, Some(1.5))).into();
+    let rows: Vec<SweepRow> = [2, 0, 1].map(|position| sweep_row(position, json!(1.5))).into();
     store.write_sweep_rows("s", "c", rows).await.unwrap();
-    store.write_sweep_rows("s", "c", vec![sweep_row(1, None), sweep_row(3, Some(-2.0))]).await.unwrap();
-    store.write_sweep_rows("other", "c", vec![sweep_row(0, Some(9.0))]).await.unwrap();
+    store.write_sweep_rows("s", "c", vec![sweep_row(1, Value::Null), sweep_row(3, json!(-2))]).await.unwrap();
+    store.write_sweep_rows("other", "c", vec![sweep_row(0, json!(9))]).await.unwrap();
     let found = store.sweep_rows("s", 0, 100).await.unwrap();
-    assert_eq!(found, [sweep_row(0, Some(1.5)), sweep_row(1, None), sweep_row(2, Some(1.5)), sweep_row(3, Some(-2.0))]);
-    assert_eq!(store.sweep_rows("s", 2, 1).await.unwrap(), [sweep_row(2, Some(1.5))]);
+    assert_eq!(
+        found,
+        [sweep_row(0, json!(1.5)), sweep_row(1, Value::Null), sweep_row(2, json!(1.5)), sweep_row(3, json!(-2))]
+    );
+    assert_eq!(store.sweep_rows("s", 2, 1).await.unwrap(), [sweep_row(2, json!(1.5))]);
     assert_eq!(store.sweep_rows("none", 0, 1).await.unwrap(), []);
 }
 
@@ -330,7 +326,7 @@ pub async fn everything_survives_reopening(fresh: Fresh) {
     store.write_bars(vec![bar_row(bar("A", 0, 10.0), 0)]).await.unwrap();
     store.write(vec![row(0)]).await.unwrap();
     store.save_run(run(0)).await.unwrap();
-    store.write_sweep_rows("s", "c", vec![sweep_row(0, Some(1.0))]).await.unwrap();
+    store.write_sweep_rows("s", "c", vec![sweep_row(0, json!(1))]).await.unwrap();
     store.save_checkpoint("s", Some(vec![1])).await.unwrap();
     drop(store);
     let store = fresh.open();

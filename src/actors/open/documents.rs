@@ -29,6 +29,7 @@ pub(super) async fn open_documents(
     match config.store.backend {
         StoreBackend::Sqlite => {
             let store = Arc::new(open_sqlite(config)?);
+            store.keep_events(events).await?;
             let market = Market::of(&store);
             Ok((Arc::clone(&store) as _, store, market))
         }

@@ -7,7 +7,7 @@ use super::data_dir::lock_data_dir;
 use super::redis::open_redis;
 use crate::actors::backtester::Backtester;
 use crate::actors::graph_trainer::GraphTrainer;
-use crate::actors::{drill, reindex};
+use crate::actors::{backup, drill, reindex};
 use crate::config::Config;
 use crate::config::jobs::{JobsBackend, JobsConfig};
 use crate::jobs::Registry;
@@ -68,6 +68,13 @@ pub(super) fn kinds(
         });
     let summary = "reads a repository and learns where its files sit among each other";
     let registry = registry.register("graph", summary, move |request, ctx| Arc::clone(&trainer).run(request, ctx));
+    let registry = if config.backup.target.is_empty() {
+        registry
+    } else {
+        let config = Arc::new(config.clone());
+        let summary = "copies the stores to backup.target and deletes backups that are not kept any more";
+        registry.register("backup", summary, move |request, ctx| backup::run(Arc::clone(&config), request, ctx))
+    };
     if config.faults.enabled {
         return registry.register("drill", "pretends to work, for tests", drill::run);
     }
