@@ -260,7 +260,8 @@ fn a_host_without_commits_is_empty() {
 
 #[test]
 fn transfers_end_at_their_limits_and_when_told_to() {
-    let noise: String = (0..20_000_u64).map(|n| format!("{:x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let lines = (0..20_000_u64).map(|n| format!("{:x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let noise = lines.collect::<Vec<_>>().concat();
     let fixture = Fixture::of(&[("a.py", &noise)]);
     let (host, places) = (Host::of(fixture.path()), fixture.places());
     let small = Limits { max_transfer_bytes: 10_000, ..Limits::default() };

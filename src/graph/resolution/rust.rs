@@ -128,7 +128,8 @@ impl<'a> Resolver<'a> {
         }
         // otherwise a type, macro or module that a wildcard or a macro brought in
         let known = SYSROOT.contains(&name) || self.crates.knows(home.krate, name);
-        if !(known || certain && self.crates.is_bare(home.krate)) {
+        let may_be_new = certain && self.crates.is_bare(home.krate);
+        if !(known || may_be_new) {
             return Vec::new();
         }
         vec![Target::External(self.crates.package(home.krate, name).unwrap_or(name).to_owned())]
