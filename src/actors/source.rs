@@ -25,38 +25,65 @@ const VERDICT_DEADLINE: Duration = Duration::from_secs(25);
 /// Most records decoded before they are handed over.
 const TURN: usize = 128;
 
+/// What a source reads.
+pub(super) struct Feed {
+    /// Of its thread, and in its log lines.
+    pub(super) name: &'static str,
+    /// The consumer group.
+    pub(super) group: String,
+    /// The topic.
+    pub(super) topic: String,
+}
+
 /// Runs until asked to stop; then waits for the verdicts of what it handed over and commits them.
 ///
 /// # Errors
 /// If the consumer can't be made, the log fails for good or the thread panics.
 pub async fn run(services: Services, to: Mailboxes, ctx: ServiceContext) -> Result<(), Fault> {
     let config = services.live.config.load_full();
-    let topics = [config.kafka.topics.documents.clone()];
-    let (log, group) = (Arc::clone(&services.log), config.kafka.group.clone());
-    let consumer = ctx
-        .protect(compute(move || log.consumer(&group, &topics)))
-        .await?
-        .map_err(|error| Fault::broken(format!("no consumer: {error}")))?;
+    let feed = Feed { name: "source", group: config.kafka.group.clone(), topic: config.kafka.topics.documents.clone() };
     let admit = Admit { services: services.clone(), to };
-    let mut source = SourceHandle::spawn("source", consumer, config.log.source.clone(), admit)
-        .map_err(|error| Fault::broken(error.to_string()))?;
-    let ended = ctx
-        .protect(async {
-            tokio::select! {
-                () = ctx.stopping() => None,
-                ended = source.join() => Some(ended),
-            }
-        })
-        .await;
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        source.drain(VERDICT_DEADLINE);
-        ctx.protect(source.join()).await
-    };
-    let report = ended.map_err(|error| Fault::broken(error.to_string()))?;
-    tracing::info!(?report, "source ended");
-    if ctx.is_stopping() { Ok(()) } else { Err(Fault::broken("the source ended by itself")) }
+    feed.run(&services, admit, ctx).await
+}
+
+impl Feed {
+    /// Reads the topic on a thread of its own and hands its deliveries over.
+    ///
+    /// # Errors
+    /// If the consumer can't be made, the log fails for good or the thread panics.
+    pub(super) async fn run(
+        self,
+        services: &Services,
+        hand_over: impl HandOver + Send + 'static,
+        ctx: ServiceContext,
+    ) -> Result<(), Fault> {
+        let config = services.live.config.load_full();
+        let Self { name, group, topic } = self;
+        let log = Arc::clone(&services.log);
+        let consumer = ctx
+            .protect(compute(move || log.consumer(&group, &[topic])))
+            .await?
+            .map_err(|error| Fault::broken(format!("no consumer: {error}")))?;
+        let mut source = SourceHandle::spawn(name, consumer, config.log.source.clone(), hand_over)
+            .map_err(|error| Fault::broken(error.to_string()))?;
+        let ended = ctx
+            .protect(async {
+                tokio::select! {
+                    () = ctx.stopping() => None,
+                    ended = source.join() => Some(ended),
+                }
+            })
+            .await;
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            source.drain(VERDICT_DEADLINE);
+            ctx.protect(source.join()).await
+        };
+        let report = ended.map_err(|error| Fault::broken(error.to_string()))?;
+        tracing::info!(source = name, ?report, "source ended");
+        if ctx.is_stopping() { Ok(()) } else { Err(Fault::broken("the source ended by itself")) }
+    }
 }
 
 /// Decodes records and offers them downstream in turns; what can't be decoded is offered to the dead letters.
@@ -75,7 +102,7 @@ impl HandOver for Admit {
             for delivery in held.drain(..turn) {
                 match self.decode(&delivery) {
                     Ok(document) => intakes.push_back(Intake { delivery, document: Arc::new(document) }),
-                    Err(rejection) => letters.push_back(rejected(delivery, rejection)),
+                    Err(rejection) => letters.push_back(rejected("source", delivery, rejection)),
                 }
             }
             // closed or full is the same here: what stays is offered again
@@ -103,16 +130,17 @@ impl Admit {
     }
 }
 
-fn rejected(delivery: Delivery, rejection: Rejection) -> DeadLetter {
+/// A record that `stage` could not decode.
+pub(super) fn rejected(stage: &str, delivery: Delivery, rejection: Rejection) -> DeadLetter {
     let error = match rejection.field {
         Some(field) => format!("{field}: {}", rejection.message),
         None => rejection.message,
     };
     DeadLetter {
-        history: vec![format!("source: {error}")],
+        history: vec![format!("{stage}: {error}")],
         delivery,
         document_id: None,
-        stage: "source".into(),
+        stage: stage.into(),
         code: rejection.code,
         error,
         attempts: 1,

@@ -5,6 +5,7 @@ mod committer;
 mod consumer;
 mod context;
 mod errors;
+mod groups;
 mod settings;
 mod topics;
 mod transactor;
@@ -95,9 +96,10 @@ impl KafkaLog {
         ClientLog(self.trouble.clone())
     }
 
-    /// The context of a group's member.
-    fn member(&self) -> Result<MemberContext, LogError> {
-        let transactions = match &self.outbox {
+    /// The context of a group's member. Only documents lead to analyses: members of other groups publish nothing, and
+    /// commit without transactions, whose name is taken.
+    fn member(&self, group: &str) -> Result<MemberContext, LogError> {
+        let transactions = match self.outbox.as_ref().filter(|_| group == self.config.group) {
             None => None,
             Some(outbox) => {
                 let (outbox, client) = (Arc::clone(outbox), self.client());
@@ -292,6 +294,16 @@ fn headers(record: &NewRecord) -> Option<OwnedHeaders> {
     Some(record.headers.iter().fold(headers, add))
 }
 
+/// The partitions of a topic, in order. Blocks.
+fn partitions(inquirer: &BaseConsumer<ClientLog>, topic: &str, timeout: Duration) -> Result<Vec<i32>, LogError> {
+    let metadata = inquirer.fetch_metadata(Some(topic), timeout).map_err(|error| log_error(&error))?;
+    let known = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
+    let known = known.ok_or_else(|| LogError::UnknownTopic(topic.to_owned()))?;
+    let mut numbers: Vec<i32> = known.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// Committed offset and end of every partition of the topics. Blocks.
 fn lag(
     inquirer: &BaseConsumer<ClientLog>,
@@ -300,12 +312,7 @@ fn lag(
 ) -> Result<Vec<PartitionLag>, LogError> {
     let mut wanted = TopicPartitionList::new();
     for topic in topics {
-        let metadata = inquirer.fetch_metadata(Some(topic), timeout).map_err(|error| log_error(&error))?;
-        let known = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
-        let known = known.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
-        let mut numbers: Vec<i32> = known.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
-        numbers.sort_unstable();
-        for number in numbers {
+        for number in partitions(inquirer, topic, timeout)? {
             wanted.add_partition(topic, number);
         }
     }
@@ -333,7 +340,7 @@ impl Log for KafkaLog {
     }
 
     fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn LogConsumer>, LogError> {
-        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch, self.member()?)?))
+        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch, self.member(group)?)?))
     }
 
     fn outbox(&self) -> Option<Arc<Outbox>> {

@@ -151,7 +151,7 @@ impl EventKind {
 /// One event with its place in the order of this process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts from 1 since the start of the process; a metrics event repeats the last number.
+    /// Counts from 1, on from the events that a store kept of earlier processes; a metrics event repeats the last number.
     pub sequence: u64,
     /// When it was published.
     pub at: DateTime<Utc>,
@@ -209,6 +209,28 @@ impl EventBus {
             // Without a watcher there is nobody to tell, which is no fault.
             let _ = self.sender.send(event);
         }
+    }
+
+    /// Goes on after the events of earlier processes, oldest first: they are the history's beginning, and new ones are
+    /// numbered after them. For the time before anybody publishes or watches.
+    pub fn resume(&self, events: Vec<Event>) {
+        let mut kept = self.kept.lock();
+        for event in events {
+            if event.sequence <= kept.last {
+                continue;
+            }
+            kept.last = event.sequence;
+            if kept.history.len() == kept.capacity {
+                kept.history.pop_front();
+            }
+            kept.history.push_back(Arc::new(event));
+        }
+    }
+
+    /// Events that are kept at most.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.kept.lock().capacity
     }
 
     /// Number of the last event, 0 before the first.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::{Category, Entity, Sentiment};
+use super::bar::Bar;
 use super::delivery::Delivery;
 use super::document::Document;
 use crate::models::Encoded;
@@ -50,6 +51,15 @@ pub struct Intake {
     pub delivery: Delivery,
     /// The document.
     pub document: Arc<Document>,
+}
+
+/// Source of bars → bar writer: a decoded, valid bar.
+#[derive(Debug, Clone)]
+pub struct BarIntake {
+    /// The record's way back to its ledger.
+    pub delivery: Delivery,
+    /// The bar.
+    pub bar: Bar,
 }
 
 /// Fingerprinter → embedder.

@@ -67,9 +67,19 @@ pub fn offsets_committed(outcome: &'static str) {
     counter!("tidemill_kafka_commits_total", "outcome" => outcome).increment(1);
 }
 
-/// How many partitions are paused now.
-pub fn paused_partitions(count: u32) {
-    gauge!("tidemill_kafka_paused_partitions").set(f64::from(count));
+/// So many more partitions are paused now.
+pub fn paused_partitions(change: f64) {
+    gauge!("tidemill_kafka_paused_partitions").increment(change);
+}
+
+/// Bars were made durable.
+pub fn bars_stored(count: u64) {
+    counter!("tidemill_bars_stored_total").increment(count);
+}
+
+/// A backtest or sweep went over so many bars, sets of parameters times bars each.
+pub fn backtest_bars(device: &str, bars: u64) {
+    counter!("tidemill_backtest_bars_total", "device" => device.to_owned()).increment(bars);
 }
 
 /// A dead letter was made durable.

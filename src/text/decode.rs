@@ -30,8 +30,34 @@ const QUOTED_CHARS: usize = 40;
 /// # Errors
 /// A [`Rejection`] with the code and field at fault; for JSON that does not parse, line and column.
 pub fn decode(bytes: &[u8], limits: &DocumentsConfig, now: DateTime<Utc>) -> Result<Document, Rejection> {
-    if bytes.len() > limits.max_record_bytes {
-        let message = format!("the record has {} bytes, at most {} are allowed", bytes.len(), limits.max_record_bytes);
+    let text = checked(bytes, limits.max_record_bytes, limits.max_depth)?;
+    match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
+        Parsed::Object(fields) => from_fields(*fields, limits, now),
+        Parsed::Other(kind) => Err(no_object("a document", kind)),
+    }
+}
+
+/// Parses one JSON object; `what` it is meant to be stands in the errors.
+///
+/// # Errors
+/// A [`Rejection`] if it is too large, no UTF-8, nested too deeply, no JSON or no object.
+pub(crate) fn object(
+    bytes: &[u8],
+    max_bytes: usize,
+    max_depth: usize,
+    what: &str,
+) -> Result<Map<String, Value>, Rejection> {
+    let text = checked(bytes, max_bytes, max_depth)?;
+    match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
+        Value::Object(object) => Ok(object),
+        other => Err(no_object(what, kind(&other))),
+    }
+}
+
+/// The text of a record, if it may be parsed.
+fn checked(bytes: &[u8], max_bytes: usize, max_depth: usize) -> Result<&str, Rejection> {
+    if bytes.len() > max_bytes {
+        let message = format!("the record has {} bytes, at most {max_bytes} are allowed", bytes.len());
         return Err(Rejection::new(ErrorCode::TooLarge, message));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -39,14 +65,12 @@ pub fn decode(bytes: &[u8], limits: &DocumentsConfig, now: DateTime<Utc>) -> Res
         Rejection::new(ErrorCode::InvalidUtf8, format!("invalid UTF-8 at byte {at} (0x{:02x})", bytes[at]))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    check_depth(text, limits.max_depth)?;
-    match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
-        Parsed::Object(fields) => from_fields(*fields, limits, now),
-        Parsed::Other(kind) => {
-            let message = format!("a document must be a JSON object, got {kind}");
-            Err(Rejection::new(ErrorCode::WrongType, message))
-        }
-    }
+    check_depth(text, max_depth)?;
+    Ok(text)
+}
+
+fn no_object(what: &str, kind: &str) -> Rejection {
+    Rejection::new(ErrorCode::WrongType, format!("{what} must be a JSON object, got {kind}"))
 }
 
 /// Makes a document of a parsed object; see [`decode`].

@@ -104,7 +104,7 @@ impl Judge {
                 let id = delivery.record().value.clone();
                 let analysis =
                     NewRecord { topic: Arc::clone(&self.analyses), key: Some(id), ..numbered("", 0..1).remove(0) };
-                outbox.stage(&position, delivery.epoch(), analysis);
+                outbox.stage(&position, delivery.epoch(), [analysis]);
             }
             *self.verdicts.lock().entry(key).or_default() += 1;
             delivery.complete();

@@ -37,6 +37,8 @@ pub(super) struct Work<'a, H> {
     last_accepted: Instant,
     assigned: BTreeSet<(String, i32)>,
     paused: bool,
+    /// Paused partitions in the metrics.
+    shown_paused: u32,
     /// Ledger version last told to the consumer.
     told_version: u64,
     commit_due: Instant,
@@ -47,6 +49,13 @@ pub(super) struct Work<'a, H> {
     /// Whether the last commit failed; said once per streak.
     commit_failing: bool,
     report: SourceReport,
+}
+
+impl<H> Drop for Work<'_, H> {
+    /// Whatever ended it, its share of the gauge goes with it.
+    fn drop(&mut self) {
+        metrics::paused_partitions(-f64::from(self.shown_paused));
+    }
 }
 
 impl<'a, H: HandOver> Work<'a, H> {
@@ -67,6 +76,7 @@ impl<'a, H: HandOver> Work<'a, H> {
             last_accepted: now,
             assigned: BTreeSet::new(),
             paused: false,
+            shown_paused: 0,
             told_version: 0,
             commit_due: now,
             redeliver_due: now,
@@ -83,7 +93,6 @@ impl<'a, H: HandOver> Work<'a, H> {
         self.held.clear();
         self.report.committed = self.commit_last();
         self.report.unfinished = self.ledger.counts().in_flight;
-        metrics::paused_partitions(0);
         self.control.assignment(0, false);
         result.map(|()| self.report)
     }
@@ -164,10 +173,16 @@ impl<'a, H: HandOver> Work<'a, H> {
         self.show_assignment();
     }
 
-    fn show_assignment(&self) {
+    fn show_assignment(&mut self) {
         let count = self.assigned.len();
-        metrics::paused_partitions(if self.paused { u32::try_from(count).unwrap_or(u32::MAX) } else { 0 });
+        self.show_paused(if self.paused { u32::try_from(count).unwrap_or(u32::MAX) } else { 0 });
         self.control.assignment(count, self.paused);
+    }
+
+    /// Several sources share the gauge: each adds its own.
+    fn show_paused(&mut self, count: u32) {
+        metrics::paused_partitions(f64::from(count) - f64::from(self.shown_paused));
+        self.shown_paused = count;
     }
 
     /// Tells the consumer before every poll, because a poll may revoke partitions and commit.

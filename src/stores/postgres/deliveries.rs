@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::columns::whole_micros;
 use super::error::Failure;
-use super::pool::{Pool, Pools};
+use super::pool::Pools;
 use super::queries::Values;
 use super::sql::{column, escape, text};
 use crate::messages::correlation::CorrelationId;
@@ -168,12 +168,7 @@ pub(super) async fn documents_of(pools: &Pools, correlation_id: &str) -> Result<
 async fn about(pools: &Pools, id: &str, sql: &str) -> Result<Vec<Row>, Failure> {
     let mut values = Values::default();
     values.add(Type::TEXT, escape(id).into_owned());
-    values.query(readers(pools), sql).await
-}
-
-/// Readers don't take the connections of who writes verdicts, where they need not.
-pub(super) fn readers(pools: &Pools) -> &Pool {
-    if pools.shared { &pools.raw } else { &pools.analytics }
+    values.query(pools.readers(), sql).await
 }
 
 fn row(row: &Row) -> Result<DeliveryRow, StoreError> {

@@ -85,7 +85,8 @@ async fn transact(pools: &Pools, lease: &Lease, rows: &[VerdictRow]) -> Result<V
     let mut facts = Facts::lock_and_read(&session, pools, rows).await?;
     facts.follow(&session).await?;
     let (outcomes, chosen) = facts.decide(rows);
-    let columns = Columns::new(&chosen, &facts.free)?;
+    let mut columns = Columns::new(&chosen, &facts.free)?;
+    columns.add_signals(rows, &outcomes);
     let deliveries = Deliveries::written(rows, &outcomes);
     if columns.is_empty() && deliveries.is_empty() {
         session.batch("COMMIT").await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deliveries::note;
+use super::signals;
 use crate::messages::analysis::Analysis;
 use crate::messages::dead_letter::StoredDeadLetter;
 use crate::messages::sealed::SealedAnalysis;
@@ -81,6 +82,7 @@ fn upsert(connection: &Connection, row: &VerdictRow, analysis: &SealedAnalysis) 
     let seq = write_document(connection, row, existing)?;
     write_analysis(connection, seq, analysis)?;
     write_details(connection, seq, analysis)?;
+    signals::write(connection, row, analysis)?;
     if let Some(vector) = &row.vector {
         let model = analysis.embedding.as_ref().map(|embedding| &*embedding.model);
         connection
