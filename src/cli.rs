@@ -1,6 +1,7 @@
 //! The commands: one file per subcommand; no logic.
 
 pub mod analyze;
+pub mod backtest;
 pub mod backup;
 pub mod check;
 pub mod client;
@@ -21,6 +22,8 @@ pub mod output;
 pub mod replay;
 pub mod run;
 pub mod search;
+pub mod strategy_file;
+pub mod sweep;
 pub mod top;
 pub mod topology;
 pub mod train;
@@ -56,7 +59,7 @@ enum Command {
     Check(check::Check),
     /// Print the actors, their supervisors and the ways between them.
     Topology(topology::Topology),
-    /// Send a file of documents, one JSON object a line.
+    /// Send a file of documents or bars, one JSON object a line.
     Replay(replay::Replay),
     /// Find the documents nearest in meaning to a text.
     Search(search::Search),
@@ -77,6 +80,10 @@ enum Command {
     Embed(embed::Embed),
     /// Print sentiment, category and entities of a text; nothing is stored.
     Analyze(analyze::Analyze),
+    /// Simulate a strategy on bars.
+    Backtest(backtest::Backtest),
+    /// Simulate many sets of a strategy's parameters.
+    Sweep(sweep::Sweep),
     /// Train the local models.
     #[command(subcommand)]
     Train(train::TrainCommand),
@@ -125,6 +132,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Backup(command) => command.execute(&config),
         Command::Embed(command) => command.execute(&config),
         Command::Analyze(command) => command.execute(&config),
+        Command::Backtest(command) => command.execute(&config),
+        Command::Sweep(command) => command.execute(&config),
         Command::Train(command) => train::run(&command).map(|()| Exit::Done),
         Command::Graph(command) => command.execute(&config),
         Command::Top(command) => command.execute(&config),

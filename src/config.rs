@@ -55,6 +55,8 @@ sections! {
     sentiment: sentiment::SentimentConfig;
     /// Where documents and vectors are kept.
     store: store::StoreConfig;
+    /// Backtests and sweeps, and how sentiment becomes signals.
+    backtest: backtest::BacktestConfig;
     /// The job queue and its workers.
     jobs: jobs::JobsConfig;
     /// How actors are restarted.
@@ -80,6 +82,7 @@ sections! {
 }
 
 pub mod actors;
+pub mod backtest;
 pub mod backup;
 pub mod cache;
 pub mod daemon;

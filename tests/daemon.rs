@@ -17,6 +17,8 @@ mod graph;
 mod jobs;
 #[path = "support/services/kafka.rs"]
 mod kafka;
+#[path = "daemon/market.rs"]
+mod market;
 #[path = "daemon/nodes.rs"]
 mod nodes;
 #[path = "daemon/pipeline.rs"]

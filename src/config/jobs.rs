@@ -75,6 +75,10 @@ pub struct JobsConfig {
 pub struct KindsConfig {
     /// Compares the vector index with the store of documents and repairs it.
     pub reindex: KindConfig,
+    /// Simulates a strategy on bars.
+    pub backtest: KindConfig,
+    /// Simulates many sets of a strategy's parameters.
+    pub sweep: KindConfig,
     /// Copies the stores to `backup.target`; exists only where that is set.
     pub backup: KindConfig,
     /// Reads a repository and learns its import graph; see `[graph]`.
@@ -207,8 +211,15 @@ impl JobsConfig {
 }
 
 impl KindsConfig {
-    fn all(&self) -> [(&'static str, &KindConfig); 4] {
-        [("reindex", &self.reindex), ("backup", &self.backup), ("graph", &self.graph), ("drill", &self.drill)]
+    fn all(&self) -> [(&'static str, &KindConfig); 6] {
+        [
+            ("reindex", &self.reindex),
+            ("backup", &self.backup),
+            ("graph", &self.graph),
+            ("backtest", &self.backtest),
+            ("sweep", &self.sweep),
+            ("drill", &self.drill),
+        ]
     }
 
     fn get(&self, kind: &str) -> Option<&KindConfig> {

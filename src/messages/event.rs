@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 
 use super::analysis::{Analysis, SentimentLabel, VerdictLabel};
 use super::code::ErrorCode;
+use super::correlation::CorrelationId;
 use super::dead_letter::StoredDeadLetter;
 use super::document::Document;
 use super::job::{JobChange, JobState};
@@ -26,7 +27,7 @@ pub enum EventKind {
         /// Document id.
         document_id: Arc<str>,
         /// Correlation id.
-        correlation_id: String,
+        correlation_id: CorrelationId,
         /// The document's source.
         source: Arc<str>,
         /// Headline, if it has one.
@@ -123,7 +124,7 @@ impl EventKind {
     pub fn verdict(document: &Document, analysis: &Analysis) -> Self {
         Self::Verdict {
             document_id: Arc::clone(&document.id),
-            correlation_id: analysis.correlation_id.to_string(),
+            correlation_id: analysis.correlation_id.clone(),
             source: Arc::clone(&document.source),
             title: document.title.clone(),
             verdict: analysis.verdict,
@@ -186,20 +187,28 @@ impl EventBus {
 
     /// Tells all watchers and keeps the event, unless it is a metrics snapshot.
     pub fn publish(&self, kind: EventKind) {
-        let passing = matches!(kind, EventKind::Metrics { .. });
+        self.publish_all([kind]);
+    }
+
+    /// Publishes several, at one moment and in order.
+    pub fn publish_all(&self, kinds: impl IntoIterator<Item = EventKind>) {
         let mut kept = self.kept.lock();
-        if !passing {
-            kept.last += 1;
-        }
-        let event = Arc::new(Event { sequence: kept.last, at: Utc::now(), kind });
-        if !passing {
-            if kept.history.len() == kept.capacity {
-                kept.history.pop_front();
+        let at = Utc::now();
+        for kind in kinds {
+            let passing = matches!(kind, EventKind::Metrics { .. });
+            if !passing {
+                kept.last += 1;
             }
-            kept.history.push_back(Arc::clone(&event));
+            let event = Arc::new(Event { sequence: kept.last, at, kind });
+            if !passing {
+                if kept.history.len() == kept.capacity {
+                    kept.history.pop_front();
+                }
+                kept.history.push_back(Arc::clone(&event));
+            }
+            // Without a watcher there is nobody to tell, which is no fault.
+            let _ = self.sender.send(event);
         }
-        // Without a watcher there is nobody to tell, which is no fault.
-        let _ = self.sender.send(event);
     }
 
     /// Goes on after the events of earlier processes, oldest first: they are the history's beginning, and new ones are

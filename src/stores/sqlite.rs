@@ -3,6 +3,8 @@
 //! One thread writes, a few read; each owns its connection. Writes that wait together share one transaction and one
 //! sync. Every call has a deadline and must be made inside a tokio runtime with its timer on.
 
+mod backtests;
+mod bars;
 mod connection;
 mod dead_letters;
 mod deliveries;
@@ -11,6 +13,7 @@ pub mod figures;
 mod graphs;
 pub mod jobs;
 mod queries;
+mod signals;
 mod verdicts;
 mod workers;
 

@@ -33,8 +33,9 @@ macro_rules! schema {
     };
 }
 
-const RAW: Schema = schema!("raw": "V1__documents");
-const ANALYTICS: Schema = schema!("analytics": "V1__analyses", "V2__dashboard_views", "V3__deliveries", "V4__graphs");
+const RAW: Schema = schema!("raw": "V1__documents", "V2__bars");
+const ANALYTICS: Schema =
+    schema!("analytics": "V1__analyses", "V2__dashboard_views", "V3__deliveries", "V4__graphs", "V5__backtests");
 const LOGGING: Schema = schema!("logging": "V1__log_entries");
 
 /// Brings every schema up to date.
