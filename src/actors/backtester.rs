@@ -2,7 +2,7 @@
 //! results into the store and the `backtests` topic. As the job kinds `backtest` and `sweep`, and at once for the API.
 
 pub(crate) mod inputs;
-mod sweep;
+pub(crate) mod sweep;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use super::exit::Exit;
 use super::options::ConfigOptions;
 use super::strategy_file::StrategyFile;
 use super::{local, output};
+use crate::actors::backtester::sweep::on_cores;
 use crate::backtest::chart::heatmap;
 use crate::backtest::request::Compat;
 use crate::backtest::sweep::{
@@ -74,7 +75,8 @@ impl Sweep {
         let columns: Vec<String> =
             request.params.keys().cloned().chain(SWEEP_METRICS.iter().map(|name| (*name).to_owned())).collect();
         let mut watch = Watch::new(self.out.as_deref(), &columns)?;
-        let result = sweep::run(&request, &prices, &options, &mut watch);
+        let sweeping = || sweep::run(&request, &prices, &options, &mut watch);
+        let result = on_cores(limits.threads, sweeping).map_err(anyhow::Error::msg)?;
         watch.bar.finish_and_clear();
         let result = result.with_context(|| self.file.display().to_string())?;
         watch.finish(&result)?;

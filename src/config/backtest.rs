@@ -7,7 +7,7 @@ use super::problem::Problems;
 use crate::backtest::device::DeviceChoice;
 use crate::backtest::sentiment_signals::{CENTURY_SECONDS, SentimentSettings};
 
-/// Backtests and sweeps. Live: all.
+/// Backtests and sweeps. Live: all but `concurrent`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BacktestConfig {
@@ -32,6 +32,8 @@ pub struct BacktestConfig {
     /// Largest result that is stored, in bytes of JSON, 65,536 to 1,073,741,824. Default 67,108,864. Equity and orders of
     /// long backtests are large: ask for fewer parts.
     pub max_result_bytes: usize,
+    /// Threads of one sweep, 0 to 256. Default 0: as many as there are cores.
+    pub threads: usize,
     /// Bytes one sweep may take for shared indicator series, in mebibytes, 16 to 65,536. Default 256.
     pub sweep_memory_mib: usize,
     /// How sentiment becomes signals, unless a request says otherwise.
@@ -49,6 +51,7 @@ impl Default for BacktestConfig {
             max_sets: 100_000_000,
             max_rows: 1_000_000,
             max_result_bytes: 64 * 1024 * 1024,
+            threads: 0,
             sweep_memory_mib: 256,
             sentiment: SentimentSettings::default(),
         }
@@ -67,6 +70,7 @@ impl BacktestConfig {
         problems.range("max_sets", self.max_sets, 1, 1_000_000_000_000);
         problems.range("max_rows", self.max_rows, 1, 10_000_000);
         problems.range("max_result_bytes", self.max_result_bytes, 65_536, 1024 * 1024 * 1024);
+        problems.range("threads", self.threads, 0, 256);
         problems.range("sweep_memory_mib", self.sweep_memory_mib, 16, 65_536);
         problems.section("sentiment", |problems| {
             let SentimentSettings { half_life_seconds, prior, enter_above, exit_below, latency_seconds, .. } =

@@ -18,7 +18,7 @@ use tree_sitter::Parser;
 use super::languages::Language;
 
 /// Changes whenever [`parse`] gives something else for the same text, so that what an older version kept is not used.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Most imports taken from one file: bounds memory against generated or hostile files.
 const MAX_IMPORTS: usize = 20_000;
 /// Most names kept of one file, of each kind.

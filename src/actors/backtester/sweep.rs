@@ -20,6 +20,8 @@ use crate::stores::documents::StoreError;
 use crate::telemetry::metrics;
 use crate::web::state::RunError;
 
+/// Stack of each thread that sweeps.
+const STACK_BYTES: usize = 16 << 20;
 /// Rows of one write.
 const ROWS: usize = 1000;
 /// Writes that may wait for the store before the engine does.
@@ -43,6 +45,17 @@ pub(super) fn check(request: &SweepRequest, limits: &BacktestConfig) -> Result<u
         Keep::All(_) if sets > limits.max_rows => over("keep", limits.max_rows, "max_rows"),
         Keep::All(_) | Keep::Top(_) => Ok(sets),
     }
+}
+
+/// Runs `work` on threads of its own, 0 for one per core: they end with it, and have the room on their stacks that the
+/// lanes take where nothing is optimised.
+///
+/// # Errors
+/// If the system has no thread left.
+pub fn on_cores<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> Result<R, String> {
+    let name = |index| format!("tidemill-sweep-{index}");
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES).thread_name(name);
+    Ok(builder.build().map_err(|error| format!("no threads: {error}"))?.install(work))
 }
 
 impl Backtester {
@@ -87,18 +100,19 @@ impl Backtester {
         let (sender, receiver) = mpsc::channel(WRITES);
         let names: Vec<String> = request.params.keys().cloned().collect();
         let mut watch = Watch { ctx: ctx.clone(), names, rows: Vec::new(), sender };
-        let (max_sets, row_memory) = (limits.max_sets, limits.sweep_memory_mib << 20);
+        let (max_sets, row_memory, threads) = (limits.max_sets, limits.sweep_memory_mib << 20, limits.threads);
         let engine = on_the_pool(move || {
             let sentiment = inputs.sentiment.as_ref();
             let options = SweepOptions { sentiment, max_sets, row_memory, resume: resume.as_ref() };
-            let result = sweep::run(&request, &inputs.prices, &options, &mut watch);
+            let result = on_cores(threads, || sweep::run(&request, &inputs.prices, &options, &mut watch));
             // what is left is sent, and the way closed
-            let flushed = watch.flush();
-            result.and_then(|result| flushed.map(|()| result).map_err(SweepError::Row))
+            (result, watch.flush())
         });
         let (ended, written) = futures_util::future::join(engine, self.take(receiver, ctx)).await;
         written?;
-        match ended? {
+        let (result, flushed) = ended?;
+        flushed.map_err(RunError::Failed)?;
+        match result.map_err(RunError::Failed)? {
             Ok(result) => Ok(result),
             Err(SweepError::Backtest(error)) => Err(error.into()),
             Err(SweepError::Device(error)) => {
