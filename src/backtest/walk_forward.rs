@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::error::BacktestError;
-use super::metrics::METRICS;
+use super::metrics::{METRICS, MetricValue};
 use super::prices::Prices;
 use super::request::{BacktestRequest, Compat, Part};
 use super::result::BacktestResult;
@@ -134,7 +134,7 @@ fn choose(
     let mut best: Option<(usize, f64)> = None;
     for (index, candidate) in candidates.iter().enumerate() {
         let result = run(&request, &prices, &candidate.signals(&prices)?)?;
-        let value = result.metrics.and_then(|report| report.get(metric)).and_then(|value| value.number());
+        let value = result.metrics.and_then(|report| report.get(metric)).and_then(MetricValue::number);
         if let Some(value) = value
             && best.is_none_or(|(_, before)| value > before)
         {
