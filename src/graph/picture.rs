@@ -20,6 +20,8 @@ const MAX_LINES: usize = 20_000;
 /// Share of dots, by each coordinate, that may lie so far out that they are drawn at the edge instead of shrinking all
 /// others to the middle.
 const OUTLIERS: f32 = 0.005;
+/// Radius of a dot without lines.
+const DOT: f32 = 2.6;
 /// Colours that stay apart for people with any kind of colour vision, as far as so many can.
 const COLOURS: [&str; 12] = [
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee7733", "#009988", "#775500", "#332288",
@@ -35,6 +37,8 @@ pub struct Picture<'a> {
     pub title: &'a str,
     /// A line below it.
     pub subtitle: &'a str,
+    /// What a dot and a line are, each in the singular, such as `file` and `import`.
+    pub words: [&'a str; 2],
     /// Path of each file, `/` between its parts.
     pub paths: &'a [String],
     /// Where each file lies, in any unit.
@@ -120,7 +124,7 @@ impl Picture<'_> {
         let mut order: Vec<usize> = (0..spots.len().min(self.paths.len())).collect();
         // large ones first, so that none hides a small one
         order.sort_by_key(|&index| std::cmp::Reverse(degrees[index]));
-        let base = if spots.len() > 3000 { 1.6 } else { 2.6 };
+        let base = if spots.len() > 3000 { 1.6 } else { DOT };
         for index in order {
             let [x, y] = spots[index];
             let radius = radius(degrees[index], base);
@@ -166,10 +170,15 @@ impl Picture<'_> {
             );
             y += 24.0;
         }
-        for line in ["a dot is a file, the larger", "the more imports it has;", "a line is an import"] {
+        let [dot, line] = self.words;
+        for text in [
+            format!("a dot is one {dot}, the larger"),
+            format!("the more {line}s it has;"),
+            format!("a line is one {line}"),
+        ] {
             y += 18.0;
             let _ =
-                writeln!(svg, "<text x=\"{LEGEND_X}\" y=\"{y:.1}\" font-size=\"12\" fill=\"#777777\">{line}</text>");
+                writeln!(svg, "<text x=\"{LEGEND_X}\" y=\"{y:.1}\" font-size=\"12\" fill=\"#777777\">{text}</text>");
         }
     }
 
@@ -259,7 +268,8 @@ mod tests {
     fn draw(paths: &[&str], positions: &[[f32; 2]], edges: &[(u32, u32)], title: &str) -> String {
         let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
         let groups = by_folder(&paths);
-        Picture { title, subtitle: "", paths: &paths, positions, edges, groups: &groups }.to_svg()
+        Picture { title, subtitle: "", words: ["file", "import"], paths: &paths, positions, edges, groups: &groups }
+            .to_svg()
     }
 
     #[test]

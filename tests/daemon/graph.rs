@@ -93,6 +93,11 @@ fn similar(url: &str, file: &str) -> String {
     format!("/v1/graphs/{}/similar?file={file}&k=5", url.replace(':', "%3A").replace('/', "%2F"))
 }
 
+/// Whether the worker has come to the training.
+fn is_learning(status: &Value) -> bool {
+    status["running"][0]["message"].as_str().is_some_and(|said| said.starts_with("learning"))
+}
+
 /// What is left of repositories that were read.
 fn left_over(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory.join("graph-tmp")).into_iter().flatten();
@@ -105,7 +110,8 @@ async fn repository_is_learned_and_asked_and_a_new_commit_takes_the_old_ones_pla
     let source = tempfile::tempdir().unwrap();
     let url = repository(source.path(), &two_packages(12));
     let mut daemon = Daemon::start(&directory.path().join("data"), &[LEXICAL, FILES]).await;
-    assert_eq!(daemon.get(STATUS).await.1["status"], "Idle");
+    let status = daemon.get(STATUS).await.1;
+    assert_eq!((&status["status"], &status["capacity"]), (&json!("Idle"), &json!(10)));
 
     let job = learned(&daemon, &url).await;
     let metrics = &job["metrics"];
@@ -149,10 +155,8 @@ async fn daemon_killed_in_the_middle_of_training_learns_it_again_and_leaves_noth
     let slow = "graph.training.epochs=10000";
     let mut daemon = Daemon::start(&data, &[LEXICAL, FILES, slow]).await;
     let id = ingest(&daemon, &url).await;
-    let training = |status: &Value| {
-        status["status"] == format!("Training Graph on {url}").as_str()
-            && status["running"][0]["message"].as_str().is_some_and(|said| said.starts_with("learning"))
-    };
+    let training =
+        |status: &Value| status["status"] == format!("Training Graph on {url}").as_str() && is_learning(status);
     daemon.wait_for(STATUS, "the training", training).await;
     daemon.restart_with(&[LEXICAL, FILES]).await;
     let job = ended(&daemon, &id).await;
@@ -167,6 +171,22 @@ async fn daemon_killed_in_the_middle_of_training_learns_it_again_and_leaves_noth
 }
 
 #[tokio::test]
+async fn daemon_that_stops_gives_its_training_back_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = tempfile::tempdir().unwrap();
+    let url = repository(source.path(), &two_packages(40));
+    let data = directory.path().join("data");
+    let mut daemon = Daemon::start(&data, &[LEXICAL, FILES, "graph.training.epochs=10000"]).await;
+    let id = ingest(&daemon, &url).await;
+    daemon.wait_for(STATUS, "the training", is_learning).await;
+    assert!(daemon.stop().await.success());
+    assert!(left_over(&data).is_empty());
+    let daemon = Daemon::start(&data, &[LEXICAL, FILES]).await;
+    let job = ended(&daemon, &id).await;
+    assert_eq!((&job["state"], &job["attempts"]), (&json!("succeeded"), &json!(1)), "it does not count: {job}");
+}
+
+#[tokio::test]
 async fn training_that_is_called_off_ends_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let source = tempfile::tempdir().unwrap();
@@ -174,14 +194,26 @@ async fn training_that_is_called_off_ends_at_once() {
     let data = directory.path().join("data");
     let daemon = Daemon::start(&data, &[LEXICAL, FILES, "graph.training.epochs=10000"]).await;
     let id = ingest(&daemon, &url).await;
-    let training =
-        |status: &Value| status["running"][0]["message"].as_str().is_some_and(|said| said.starts_with("learning"));
-    daemon.wait_for(STATUS, "the training", training).await;
+    daemon.wait_for(STATUS, "the training", is_learning).await;
     assert_eq!(daemon.delete(&format!("/v1/jobs/{id}")).await.0, 202);
     assert_eq!(ended(&daemon, &id).await["state"], "cancelled");
     daemon.wait_for(STATUS, "the worker to be free", |status| status["status"] == "Idle").await;
     assert_eq!(daemon.get("/v1/graphs").await.1["items"], json!([]));
     assert!(left_over(&data).is_empty());
+}
+
+#[tokio::test]
+async fn store_that_is_away_for_a_moment_costs_no_training() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = tempfile::tempdir().unwrap();
+    let url = repository(source.path(), &two_packages(3));
+    // a second attempt is not allowed: the first has to wait
+    let settings = [LEXICAL, FILES, "jobs.kinds.graph.attempts=1"];
+    let daemon = Daemon::start(&directory.path().join("data"), &settings).await;
+    let (status, answer) = daemon.post("/v1/faults/store", &json!({ "seconds": 0.5 })).await;
+    assert_eq!(status, 202, "{answer}");
+    learned(&daemon, &url).await;
+    assert_eq!(daemon.get(&similar(&url, "main.py")).await.0, 200);
 }
 
 #[tokio::test]

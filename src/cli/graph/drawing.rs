@@ -43,13 +43,16 @@ pub(super) fn draw(space: &Space, colours: Colours) -> String {
         }
     };
     let left_out = space.names.len() - shown.len();
-    let mut subtitle = format!("{} nodes, {} edges", shown.len(), edges.len());
+    let words = if space.is_repository { ["file", "import"] } else { ["node", "edge"] };
+    let [dot, line] = words;
+    let mut subtitle = format!("{} {dot}s, {} {line}s", shown.len(), edges.len());
     if left_out > 0 {
-        let _ = write!(subtitle, "; {left_out} nodes without an edge are left out");
+        let _ = write!(subtitle, "; {left_out} without any {line} are left out");
     }
     Picture {
         title: &space.title,
         subtitle: &subtitle,
+        words,
         paths: &paths,
         positions: &positions,
         edges: &edges,

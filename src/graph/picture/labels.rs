@@ -34,8 +34,13 @@ pub(super) fn place(paths: &[String], spots: &[[f32; 2]], degrees: &[u32], plot:
         #[expect(clippy::cast_precision_loss, reason = "a name has few letters")]
         let width = text.chars().count() as f32 * SIZE * LETTER;
         let [x, y] = spots[index];
-        let sides =
-            [(x + 8.0, y + 4.0), (x - 8.0 - width, y + 4.0), (x - width / 2.0, y - 9.0), (x - width / 2.0, y + 18.0)];
+        let beside = super::radius(degrees[index], super::DOT) + 3.0;
+        let sides = [
+            (x + beside, y + 4.0),
+            (x - beside - width, y + 4.0),
+            (x - width / 2.0, y - beside),
+            (x - width / 2.0, y + beside + 9.0),
+        ];
         let free = sides.into_iter().find_map(|(x, y)| {
             let area = [x - 2.0, y - SIZE, x + width + 2.0, y + 3.0];
             let inside =
