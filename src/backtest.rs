@@ -5,6 +5,7 @@
 //! - [`request`], [`result`], [`error`]: what is asked, answered and refused
 //! - [`prices`], [`signals`], [`orders`]: checked columns
 //! - [`strategies`], [`indicators`]: signals from prices
+//! - [`sentiment_signals`]: signals from what documents said
 //! - [`metrics`]: what a portfolio is measured by
 //! - [`run`](run()), [`run_orders`], [`evaluate`]: one backtest
 //! - [`run_columns`]: many assets, each with its own cash or all from one account
@@ -33,6 +34,7 @@ pub mod quantile;
 pub mod request;
 pub mod result;
 mod run;
+pub mod sentiment_signals;
 pub mod signals;
 mod simulation;
 pub mod source;
