@@ -135,7 +135,7 @@ fn equal_weights(assets: &[Asset<'_>]) -> Vec<f64> {
     let mut sum = vec![0.0; assets.first().map_or(0, |asset| asset.prices.len())];
     for asset in assets {
         let closes = filled(asset.prices.close());
-        for (sum, close) in sum.iter_mut().zip(&closes) {
+        for (sum, close) in sum.iter_mut().zip(closes.iter()) {
             *sum += close / closes[0];
         }
     }

@@ -3,6 +3,7 @@
 mod report;
 mod returns;
 mod summary;
+mod sums;
 
 pub use report::{MetricValue, MetricsReport};
 pub use returns::{ReturnSettings, ReturnStatistics, expected_best, returns_of};

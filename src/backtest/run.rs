@@ -1,5 +1,6 @@
 //! One request, from checked bars to its result.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -183,7 +184,10 @@ fn measure(request: &BacktestRequest, against: Measured<'_>, (simulation, return
 }
 
 /// Closes with gaps at the one before, at the start at the first.
-pub(crate) fn filled(closes: &[f64]) -> Vec<f64> {
+pub(crate) fn filled(closes: &[f64]) -> Cow<'_, [f64]> {
+    if !closes.iter().any(|close| close.is_nan()) {
+        return Cow::Borrowed(closes);
+    }
     let mut before = closes.iter().copied().find(|close| !close.is_nan()).unwrap_or(f64::NAN);
     closes
         .iter()

@@ -5,6 +5,7 @@
 
 use super::super::normal;
 use super::super::quantile::Tails;
+use super::sums::{pair_sums, sums};
 
 /// What the statistics are relative to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,68 +88,55 @@ pub(crate) fn one_return(before: f64, after: f64) -> f64 {
 struct Sums {
     count: f64,
     sum: f64,
-    smallest: f64,
-    largest: f64,
     gains: f64,
     losses: f64,
     shortfall: f64,
-    product: f64,
-    max_drawdown: f64,
+    /// Whether two returns differ.
+    varies: bool,
 }
 
 impl Sums {
+    // A missing return adds 0 to every sum, without a branch.
     fn of(returns: &[f64], settings: &ReturnSettings) -> Self {
         let required_per_bar = (1.0 + settings.required_return).powf(1.0 / settings.bars_per_year) - 1.0;
         let threshold = settings.risk_free + required_per_bar;
-        let mut sums = Self {
-            count: 0.0,
-            sum: 0.0,
-            smallest: f64::INFINITY,
-            largest: f64::NEG_INFINITY,
-            gains: 0.0,
-            losses: 0.0,
-            shortfall: 0.0,
-            product: 1.0,
-            max_drawdown: 0.0,
-        };
-        let mut peak = f64::NEG_INFINITY;
-        for change in returns.iter().copied().filter(|change| !change.is_nan()) {
-            sums.count += 1.0;
-            sums.sum += change;
-            sums.smallest = sums.smallest.min(change);
-            sums.largest = sums.largest.max(change);
-            let excess = change - threshold;
-            sums.gains += excess.max(0.0);
-            sums.losses -= excess.min(0.0);
-            let below = (change - settings.required_return).min(0.0);
-            sums.shortfall += below * below;
-            sums.product *= 1.0 + change;
-            peak = peak.max(sums.product);
-            sums.max_drawdown = sums.max_drawdown.min(sums.product / peak - 1.0);
-        }
-        sums
+        let required = settings.required_return;
+        let first = returns.iter().copied().find(|change| !change.is_nan()).unwrap_or(0.0);
+        let [count, sum, gains, losses, shortfall, others] = sums(returns, |change| {
+            let known = !change.is_nan();
+            let or_nothing = |term: f64| if known { term } else { 0.0 };
+            let below = (change - required).min(0.0);
+            [
+                or_nothing(1.0),
+                or_nothing(change),
+                or_nothing((change - threshold).max(0.0)),
+                or_nothing((threshold - change).max(0.0)),
+                or_nothing(below * below),
+                or_nothing((change - first).abs()),
+            ]
+        });
+        Self { count, sum, gains, losses, shortfall, varies: others != 0.0 }
     }
 }
 
-/// Central moments of the second pass.
-struct Moments {
-    second: f64,
-    third: f64,
-    fourth: f64,
+/// Product of all returns and its largest fall from a peak.
+fn product_of(returns: &[f64]) -> (f64, f64) {
+    let (mut product, mut peak, mut largest_fall) = (1.0_f64, f64::NEG_INFINITY, 0.0_f64);
+    for change in returns.iter().copied().filter(|change| !change.is_nan()) {
+        product *= 1.0 + change;
+        peak = peak.max(product);
+        largest_fall = largest_fall.min(product / peak - 1.0);
+    }
+    (product, largest_fall)
 }
 
-impl Moments {
-    fn of(returns: &[f64], mean: f64) -> Self {
-        let mut moments = Self { second: 0.0, third: 0.0, fourth: 0.0 };
-        for change in returns.iter().copied().filter(|change| !change.is_nan()) {
-            let residual = change - mean;
-            let square = residual * residual;
-            moments.second += square;
-            moments.third += square * residual;
-            moments.fourth += square * square;
-        }
-        moments
-    }
+/// Central moments: sums of the second, third and fourth powers of residuals.
+fn moments_of(returns: &[f64], mean: f64) -> [f64; 3] {
+    sums(returns, |change| {
+        let residual = if change.is_nan() { 0.0 } else { change - mean };
+        let square = residual * residual;
+        [square, square * residual, square * square]
+    })
 }
 
 impl ReturnStatistics {
@@ -159,21 +147,22 @@ impl ReturnStatistics {
         let year = settings.bars_per_year;
         let sums = Sums::of(returns, settings);
         let mean = sums.sum / sums.count;
-        let moments = Moments::of(returns, mean);
+        let [second, third, fourth] = moments_of(returns, mean);
+        let (product, max_drawdown) = product_of(returns);
         // Equal returns have no variation, whatever the rounding of their sum says.
-        let variance = if sums.smallest < sums.largest { moments.second / sums.count } else { 0.0 };
+        let variance = if sums.varies { second / sums.count } else { 0.0 };
         let deviation = if sums.count < 1.0 { f64::NAN } else { (variance * sums.count / (sums.count - 1.0)).sqrt() };
         let enough = returns.len() > 1;
         let excess = mean - settings.risk_free;
         let downside_risk = (sums.shortfall / sums.count).sqrt() * year.sqrt();
-        let annualized_return = sums.product.powf(year / bars) - 1.0;
+        let annualized_return = product.powf(year / bars) - 1.0;
         let tails = Tails::of(returns);
         let sharpe_per_bar = if enough { over(excess, deviation, f64::INFINITY) } else { f64::NAN };
-        let skewness = moments.third / sums.count / variance.powf(1.5);
-        let kurtosis = moments.fourth / sums.count / (variance * variance);
+        let skewness = third / sums.count / variance.powf(1.5);
+        let kurtosis = fourth / sums.count / (variance * variance);
         let beside = benchmark.map_or(Beside::NONE, |benchmark| Beside::of(returns, benchmark, settings));
         Self {
-            total: sums.product - 1.0,
+            total: product - 1.0,
             annualized_return,
             annualized_volatility: if enough { deviation * year.sqrt() } else { f64::NAN },
             sharpe_ratio: sharpe_per_bar * year.sqrt(),
@@ -183,10 +172,10 @@ impl ReturnStatistics {
             } else {
                 f64::NAN
             },
-            calmar_ratio: over(annualized_return, -sums.max_drawdown, f64::NAN),
+            calmar_ratio: over(annualized_return, -max_drawdown, f64::NAN),
             omega_ratio: over(sums.gains, sums.losses, f64::INFINITY),
             downside_risk,
-            max_drawdown: if sums.count < 1.0 { f64::NAN } else { sums.max_drawdown },
+            max_drawdown: if sums.count < 1.0 { f64::NAN } else { max_drawdown },
             value_at_risk: tails.lower,
             cond_value_at_risk: tails.lower_mean,
             tail_ratio: over(tails.upper.abs(), tails.lower.abs(), f64::INFINITY),
@@ -215,27 +204,21 @@ impl Beside {
     const NONE: Self = Self { information_ratio: f64::NAN, alpha: f64::NAN, beta: f64::NAN };
 
     fn of(returns: &[f64], benchmark: &[f64], settings: &ReturnSettings) -> Self {
-        let pairs = || {
-            returns.iter().zip(benchmark).filter(|(one, other)| !one.is_nan() && !other.is_nan()).map(|(a, b)| (*a, *b))
+        let pair = |one: f64, other: f64| {
+            let known = !one.is_nan() && !other.is_nan();
+            if known { (1.0, one, other) } else { (0.0, 0.0, 0.0) }
         };
-        let (mut count, mut sum, mut benchmark_sum) = (0.0, 0.0, 0.0);
-        for (one, other) in pairs() {
-            count += 1.0;
-            sum += one;
-            benchmark_sum += other;
-        }
+        let [count, sum, benchmark_sum] = pair_sums(returns, benchmark, |one, other| pair(one, other).into());
         if count < 2.0 {
             return Self::NONE;
         }
         let (mean, benchmark_mean) = (sum / count, benchmark_sum / count);
-        let (mut active_square, mut cross, mut square) = (0.0, 0.0, 0.0);
-        for (one, other) in pairs() {
-            let active = (one - other) - (mean - benchmark_mean);
-            active_square += active * active;
-            let residual = other - benchmark_mean;
-            cross += residual * one;
-            square += residual * residual;
-        }
+        let [active_square, cross, square] = pair_sums(returns, benchmark, |one, other| {
+            let (known, one, other) = pair(one, other);
+            let active = (one - other) - known * (mean - benchmark_mean);
+            let residual = other - known * benchmark_mean;
+            [active * active, residual * one, residual * residual]
+        });
         let deviation = (active_square / (count - 1.0)).sqrt();
         // Below this variance the benchmark does not move.
         let beta = if square / count < 1e-30 { f64::NAN } else { cross / square };
