@@ -1,6 +1,7 @@
 //! Link prediction and node classification beside the peers, which learn from the same edges and are judged alike.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::fs;
 use std::io::BufReader;
 use std::path::Path;
@@ -171,6 +172,9 @@ fn vectors(path: &Path, nodes: usize) -> Option<(Vec<f32>, usize)> {
 }
 
 fn write(path: &Path, edges: &[(u32, u32, f32)]) {
-    let text: String = edges.iter().map(|(from, to, _)| format!("{from}\t{to}\n")).collect();
+    let mut text = String::new();
+    for (from, to, _) in edges {
+        writeln!(text, "{from}\t{to}").unwrap();
+    }
     fs::write(path, text).unwrap();
 }
