@@ -217,8 +217,9 @@ fn parameters_out_of_range_are_named() {
         Node2VecConfig { p: 0.0, ..small() },
         Node2VecConfig { q: f32::NAN, ..small() },
         Node2VecConfig { learning_rate: f32::INFINITY, ..small() },
+        Node2VecConfig { offset: f32::NAN, ..small() },
     ];
-    for (config, name) in wrong.iter().zip(["dimension", "context_size", "p", "q", "learning_rate"]) {
+    for (config, name) in wrong.iter().zip(["dimension", "context_size", "p", "q", "learning_rate", "offset"]) {
         let refused = train(&cliques(), config, &mut |_| ControlFlow::Continue(()));
         assert!(matches!(refused, Err(GraphError::Parameter { name: found, .. }) if found == name), "{refused:?}");
     }

@@ -25,11 +25,13 @@ pub(super) struct Window<'a> {
     pub(super) others: &'a [u32],
     /// How many of them it is near to.
     pub(super) near: usize,
+    /// Added to every product.
+    pub(super) offset: f32,
     /// The step.
     pub(super) rate: f32,
 }
 
-/// Learns one window. `scores` is room for its products; `σ(±h·h')` of each pair is left there, the probability the
+/// Learns one window. `scores` is room for its products; `σ(±(h·h' + offset))` of each pair is left there, the probability the
 /// vectors gave to what was seen.
 pub(super) fn learn(level: Level, window: &Window, scores: &mut Vec<f32>) {
     scores.clear();
@@ -91,7 +93,7 @@ unsafe fn step<W: Wide, const ROOM: usize, const EXACT: bool>(window: &Window, s
             for (wide, line) in own[..width].iter().zip(window.context.row(other)) {
                 sum = sum.add_product(*wide, W::load(line));
             }
-            *score = sum.sum();
+            *score = window.offset + sum.sum();
         }
         for score in &mut scores[window.near..] {
             *score = -*score;
@@ -146,6 +148,7 @@ mod tests {
 
     const ROWS: u32 = 9;
     const RATE: f32 = 0.3;
+    const OFFSET: f32 = -0.5;
 
     fn table(dimension: usize, seed: u64) -> Table {
         let mut random = Rng::with_seed(seed);
@@ -160,7 +163,8 @@ mod tests {
         let (mut own_change, mut context_change) = (vec![0.0; own.len()], vec![0.0; context.len()]);
         for (place, &other) in others.iter().enumerate() {
             let second = row(context, other);
-            let product: f64 = first.iter().zip(&second).map(|(one, two)| f64::from(one * two)).sum();
+            let product: f64 =
+                f64::from(OFFSET) + first.iter().zip(&second).map(|(one, two)| f64::from(one * two)).sum::<f64>();
             let seen = if place < 4 { 1.0 } else { 0.0 };
             let pull = (f64::from(RATE) * (seen - 1.0 / (1.0 + (-product).exp()))) as f32;
             for value in 0..dimension {
@@ -182,7 +186,15 @@ mod tests {
                     let target = if shared { &own } else { &context };
                     let (old_own, old_context) = (own.values(), target.values());
                     let [own_change, context_change] = by_formula(&old_own, &old_context, dimension, node, &others);
-                    let window = Window { own: &own, context: target, node, others: &others, near: 4, rate: RATE };
+                    let window = Window {
+                        own: &own,
+                        context: target,
+                        node,
+                        others: &others,
+                        near: 4,
+                        offset: OFFSET,
+                        rate: RATE,
+                    };
                     let mut scores = Vec::new();
                     learn(level, &window, &mut scores);
                     let close = |found: &[f32], old: &[f32], changes: [&[f32]; 2]| {
