@@ -54,10 +54,10 @@ pub fn split(graphs: &Path, jobs: &Path) {
 pub fn score(graphs: &Path, jobs: &Path) {
     let all = load(graphs);
     println!(
-        "| graph | nodes | edges | Tidemill | its skip-gram | PecanPy + gensim | {} |",
+        "| graph | nodes | edges | Tidemill | without offset | skip-gram | PecanPy + gensim | {} |",
         Heuristic::ALL.map(Heuristic::name).join(" | ")
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for named in &all {
         link_row(named, jobs);
     }
@@ -72,7 +72,7 @@ pub fn score(graphs: &Path, jobs: &Path) {
 }
 
 fn link_row(Named { name, graph, .. }: &Named, jobs: &Path) {
-    let (mut own, mut skip_gram, mut peer) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut own, mut plain, mut skip_gram, mut peer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut simple: HashMap<&str, Vec<f64>> = HashMap::new();
     for seed in seeds(graph) {
         let split = LinkSplit::new(graph, HIDDEN, seed);
@@ -80,6 +80,8 @@ fn link_row(Named { name, graph, .. }: &Named, jobs: &Path) {
         let judge = |values: &[f32], dimension| link_auc(values, dimension, &split, seed).unwrap();
         let config = Node2VecConfig { seed, ..Node2VecConfig::default() };
         own.push(judge(&learn(&shown, &config).1.values, config.dimension));
+        let config = Node2VecConfig { offset: 0.0, ..config };
+        plain.push(judge(&learn(&shown, &config).1.values, config.dimension));
         let config = Node2VecConfig { objective: Objective::SkipGram, ..config };
         skip_gram.push(judge(&learn(&shown, &config).1.values, config.dimension));
         let vectors = vectors(&jobs.join(format!("{name}.{seed}.pecanpy.vectors")), graph.nodes());
@@ -95,9 +97,10 @@ fn link_row(Named { name, graph, .. }: &Named, jobs: &Path) {
     let edges = graph.edges().count();
     let simple = Heuristic::ALL.map(|heuristic| mean(&simple[heuristic.name()])).join(" | ");
     println!(
-        "| {name} | {} | {edges} | {} | {} | {} | {simple} |",
+        "| {name} | {} | {edges} | {} | {} | {} | {} | {simple} |",
         graph.nodes(),
         mean(&own),
+        mean(&plain),
         mean(&skip_gram),
         mean(&peer)
     );

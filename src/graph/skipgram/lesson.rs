@@ -82,10 +82,8 @@ impl<'a> Lesson<'a> {
         let mut walks = std::mem::take(&mut self.walks);
         walker.walk(starts, random, &mut walks);
         self.tally.steps += walks.steps() as u64;
-        let mut coming = walks.iter();
-        coming.next();
-        for walk in walks.iter() {
-            for &node in coming.next().unwrap_or_default() {
+        for (walk, next) in walks.iter().zip(walks.iter().skip(1).chain([&[][..]])) {
+            for &node in next {
                 self.own.prefetch(node);
                 if !std::ptr::eq(self.own, self.context) {
                     self.context.prefetch(node);
