@@ -43,7 +43,7 @@ bench: setup model ## own benchmarks
 bench-peers: setup model ## side by side with peers
 	@deploy/bench-peers.sh
 
-soak: setup model ## long chaos run: faults, kill -9, long outages (TIDEMILL_SOAK_{DOCUMENTS,KILLS,OUTAGE_SECONDS})
+soak: setup model ## long chaos run: faults, kill -9, long outages; backtests beside vectorbt (TIDEMILL_SOAK_{DOCUMENTS,KILLS,OUTAGE_SECONDS})
 	@deploy/testenv/setup.sh
 	@cargo build --release --locked --bin tidemill
 	@TIDEMILL_SOAK_DOCUMENTS="$${TIDEMILL_SOAK_DOCUMENTS:-20000}" TIDEMILL_SOAK_KILLS="$${TIDEMILL_SOAK_KILLS:-10}" \
@@ -52,6 +52,7 @@ soak: setup model ## long chaos run: faults, kill -9, long outages (TIDEMILL_SOA
 	@TIDEMILL_SOAK_OUTAGE_SECONDS="$${TIDEMILL_SOAK_OUTAGE_SECONDS:-60}" \
 		TIDEMILL_TEST_BINARY="$(CARGO_TARGET_DIR)/release/tidemill" \
 		cargo test --locked --test cluster -- --nocapture
+	@deploy/backtest-accuracy.sh
 
 dist: setup ## release archive with binary, config, deploy and grafana
 	@deploy/dist.sh

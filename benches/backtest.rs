@@ -15,7 +15,7 @@ use tidemill::backtest::lanes::{BLOCK, Common, Market, Sets, Terms, Totals, Way,
 use tidemill::backtest::request::Part;
 use tidemill::backtest::sweep::{
     SWEEP_METRICS, SetMetrics, SweepOptions, SweepRequest, SweepRow, SweepWatch, Unwatched, run as run_sweep,
-    run_columns,
+    sweep_columns,
 };
 use tidemill::backtest::{BacktestRequest, Prices, SignalSource, Signals, evaluate};
 
@@ -177,7 +177,7 @@ fn beside_peers(directory: &Path) {
     let mut request = BacktestRequest::new(SignalSource::Holding);
     request.fees = 0.001;
     let (column_seconds, metrics) =
-        timed(7, || run_columns(&request, &prices, &columns).unwrap_or_else(|error| panic!("the columns: {error}")));
+        timed(7, || sweep_columns(&request, &prices, &columns).unwrap_or_else(|error| panic!("the columns: {error}")));
     write_table(&directory.join("columns.csv"), &[], metrics.into_iter().map(|metrics| (Vec::new(), metrics)));
     let times = format!("{{\"crossovers\": {sweep_seconds}, \"columns\": {column_seconds}}}");
     std::fs::write(directory.join("times.json"), times).unwrap_or_else(|error| panic!("times.json: {error}"));

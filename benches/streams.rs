@@ -6,7 +6,8 @@
 //!
 //! Each contender has a topic and a database of its own, starts, works off a few documents, and is measured on the others:
 //! wall time, and processor time of its own processes, without broker and server. All write one row a document with its
-//! verdict and commit after it is durable. Daemons are told more by `TIDEMILL_BENCH_SET` (`section.key=value`, by spaces).
+//! verdict and commit after it is durable. Daemons run with `config/throughput.toml` and are told more by
+//! `TIDEMILL_BENCH_SET` (`section.key=value`, by spaces).
 #![allow(clippy::disallowed_methods, clippy::expect_used, reason = "a benchmark without a runtime")]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
@@ -181,7 +182,7 @@ fn daemons(number: usize, course: &Course<'_>, directory: &Path) -> Running {
         std::fs::create_dir_all(&data).unwrap();
         let log = std::fs::File::create(data.join("daemon.log")).unwrap();
         let mut command = Command::new(daemon_binary());
-        command.arg("run");
+        command.arg("run").arg("-c").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/throughput.toml"));
         for setting in &settings {
             command.args(["--set", setting]);
         }

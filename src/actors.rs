@@ -2,9 +2,15 @@
 //!
 //! In the order of a document's way: [`source`] → [`fingerprinter`] → [`embedder`] → [`deduplicator`] →
 //! [`sentiment_analyzer`] → [`sql_writer`] → [`vector_writer`] → [`publisher`]; [`dead_letters`] serves all.
-//! [`dispatcher`] runs durable jobs, such as [`reindex`] and [`graph_trainer`].
+//! Bars go [`bar_source`] → [`bar_writer`]. [`dispatcher`] runs durable jobs, such as [`reindex`], [`graph_trainer`] and
+//! those of [`backtester`].
 //! [`topology`] declares who sends to whom; [`daemon`] opens the stores and starts the tree.
 
+pub mod backtester;
+pub mod backup;
+pub mod backup_schedule;
+pub mod bar_source;
+pub mod bar_writer;
 pub mod check;
 pub mod compute;
 pub mod daemon;
@@ -18,6 +24,7 @@ pub mod fingerprinter;
 pub mod graph_trainer;
 pub mod health;
 pub mod housekeeper;
+pub mod memory;
 pub mod notify;
 pub mod open;
 pub mod operations;

@@ -1,6 +1,8 @@
 //! The commands: one file per subcommand; no logic.
 
 pub mod analyze;
+pub mod backtest;
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod completions;
@@ -20,6 +22,8 @@ pub mod output;
 pub mod replay;
 pub mod run;
 pub mod search;
+pub mod strategy_file;
+pub mod sweep;
 pub mod top;
 pub mod topology;
 pub mod train;
@@ -55,7 +59,7 @@ enum Command {
     Check(check::Check),
     /// Print the actors, their supervisors and the ways between them.
     Topology(topology::Topology),
-    /// Send a file of documents, one JSON object a line.
+    /// Send a file of documents or bars, one JSON object a line.
     Replay(replay::Replay),
     /// Find the documents nearest in meaning to a text.
     Search(search::Search),
@@ -69,10 +73,17 @@ enum Command {
     /// List, show, submit, cancel and replay jobs.
     #[command(subcommand)]
     Jobs(jobs::Jobs),
+    /// Make, check and restore backups.
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// Print the embedding of a text.
     Embed(embed::Embed),
     /// Print sentiment, category and entities of a text; nothing is stored.
     Analyze(analyze::Analyze),
+    /// Simulate a strategy on bars.
+    Backtest(backtest::Backtest),
+    /// Simulate many sets of a strategy's parameters.
+    Sweep(sweep::Sweep),
     /// Train the local models.
     #[command(subcommand)]
     Train(train::TrainCommand),
@@ -118,8 +129,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Health(command) => command.execute(&config),
         Command::Dlq(command) => command.execute(&config),
         Command::Jobs(command) => command.execute(&config),
+        Command::Backup(command) => command.execute(&config),
         Command::Embed(command) => command.execute(&config),
         Command::Analyze(command) => command.execute(&config),
+        Command::Backtest(command) => command.execute(&config),
+        Command::Sweep(command) => command.execute(&config),
         Command::Train(command) => train::run(&command).map(|()| Exit::Done),
         Command::Graph(command) => command.execute(&config),
         Command::Top(command) => command.execute(&config),

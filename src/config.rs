@@ -55,6 +55,8 @@ sections! {
     sentiment: sentiment::SentimentConfig;
     /// Where documents and vectors are kept.
     store: store::StoreConfig;
+    /// Backtests and sweeps, and how sentiment becomes signals.
+    backtest: backtest::BacktestConfig;
     /// The job queue and its workers.
     jobs: jobs::JobsConfig;
     /// How actors are restarted.
@@ -73,11 +75,15 @@ sections! {
     postgres: postgres::PostgresConfig;
     /// Answers kept for a while.
     cache: cache::CacheConfig;
+    /// Where backups go, when, and how many stay.
+    backup: backup::BackupConfig;
     /// Learning the import graphs of source repositories.
     graph: graph::GraphConfig;
 }
 
 pub mod actors;
+pub mod backtest;
+pub mod backup;
 pub mod cache;
 pub mod daemon;
 pub mod dedup;

@@ -7,6 +7,7 @@
 //! - [`kafka`]: the log: Kafka client, embedded log, produce-only listener
 //! - [`text`], [`models`], [`graph`], [`backtest`]: the engines: pure, synchronous, know nothing of actors, Kafka or HTTP
 //! - [`stores`]: one trait per need, one folder per backend
+//! - [`backup`]: copies of the stores that fit the log, and the way back
 //! - [`jobs`]: kinds of durable jobs, what submits them and what a handler sees
 //! - [`supervisors`]: the actor runtime on actix: mailboxes, supervision tree, drain
 //! - [`actors`]: one actor per file: receive, call an engine, send on
@@ -19,6 +20,7 @@
 
 pub mod actors;
 pub mod backtest;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod graph;

@@ -43,7 +43,7 @@ pub use context::{Context, ServiceContext};
 pub use drain::{ChildStop, StopReport};
 pub use fault::{Death, Exit, ExitReason, Fault};
 pub use intensity::Intensity;
-pub use mailbox::{Inbox, Mailbox, SendError, SendTimeoutError, TrySendError, mailbox};
+pub use mailbox::{Inbox, Mailbox, MailboxClosed, SendError, SendTimeoutError, TrySendError, mailbox};
 pub use placement::Placement;
 pub use queue::MessageCounts;
 pub use status::{ChildStatus, LastExit, MailboxStatus, NodeStatus, RestartCounts, SupervisorStatus, WorkerStatus};

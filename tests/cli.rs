@@ -105,6 +105,8 @@ fn every_command_has_help_with_an_example() {
         &["jobs", "submit"],
         &["embed"],
         &["analyze"],
+        &["backtest"],
+        &["sweep"],
         &["top"],
         &["config", "schema"],
         &["config", "docs"],

@@ -161,6 +161,20 @@ async fn post(daemons: &[Daemon], chunks: &[Vec<&Sample>]) {
     }
 }
 
+/// Sends chunks while the group hands out partitions; every daemon has to get some.
+async fn post_until_all_work(daemons: &[Daemon], chunks: &[Vec<&Sample>]) {
+    for (index, chunk) in chunks.iter().enumerate() {
+        post(daemons, std::slice::from_ref(chunk)).await;
+        for daemon in daemons {
+            if judged(daemon).await == 0.0 {
+                assert!(index + 1 < chunks.len(), "a daemon has no work:\n{}", daemon.log_tail());
+                daemons[0].wait_for("/health", "all is judged", |health| health["backlog_records"] == 0).await;
+                break;
+            }
+        }
+    }
+}
+
 /// Verdicts that a daemon has come to since its start.
 async fn judged(daemon: &Daemon) -> f64 {
     let (_, text) = daemon.get_text("/metrics").await;
@@ -228,15 +242,7 @@ async fn daemons_on_shared_services_keep_every_verdict_while_each_of_them_fails(
     let chunks: Vec<Vec<&Sample>> = samples.chunks(CHUNK).map(|chunk| chunk.iter().collect()).collect();
     let (warm_up, faulty) = chunks.split_at(WARM_UP);
 
-    // the group hands out partitions while documents come in; both have to get some
-    for (index, chunk) in warm_up.iter().enumerate() {
-        post(&daemons, std::slice::from_ref(chunk)).await;
-        let both = judged(&daemons[0]).await > 0.0 && judged(&daemons[1]).await > 0.0;
-        if !both {
-            assert!(index + 1 < warm_up.len(), "one daemon has no work:\n{}", daemons[1].log_tail());
-            daemons[0].wait_for("/health", "all is judged", |health| health["backlog_records"] == 0).await;
-        }
-    }
+    post_until_all_work(&daemons, warm_up).await;
     for (fault, chunks) in FAULTS.iter().zip(faulty.chunks(CHUNKS_PER_FAULT)) {
         let started = Instant::now();
         tokio::task::block_in_place(|| (fault.begin)(&mut shared));
@@ -261,6 +267,37 @@ async fn daemons_on_shared_services_keep_every_verdict_while_each_of_them_fails(
     let rows = postgres::sql_at(&database, "SELECT count(*) FROM raw.documents");
     let alive = found.values().filter(|verdict| verdict.label != "dead").count();
     assert_eq!(rows[0][0], alive.to_string(), "one row a document");
+    for mut daemon in daemons {
+        assert!(daemon.stop().await.success(), "drains in order:\n{}", daemon.log_tail());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_daemons_divide_the_work_and_write_each_record_once() {
+    let test = "four_daemons_divide_the_work_and_write_each_record_once";
+    let Some(shared) = tokio::task::block_in_place(|| Shared::start(test)) else { return };
+    let database = tokio::task::block_in_place(|| shared.postgres.database("four"));
+    let mut settings = shared.settings(&database);
+    settings.extend(["encoder.kind=none", "store.vectors.backend=embedded"].map(str::to_owned));
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let starts = (0..4).map(|index| {
+        let directory = directory.path().join(format!("daemon-{index}"));
+        let settings = &settings;
+        async move { start(&directory, settings).await }
+    });
+    let daemons: Vec<Daemon> = futures_util::future::join_all(starts).await;
+    let samples = corpus(CHUNK * WARM_UP, 32);
+    let chunks: Vec<Vec<&Sample>> = samples.chunks(CHUNK).map(|chunk| chunk.iter().collect()).collect();
+    post_until_all_work(&daemons, &chunks).await;
+
+    let found = all_judged(&daemons, &samples).await;
+    each_group_is_stored_once(&samples, &found);
+    let alive = found.values().filter(|verdict| verdict.label != "dead").count().to_string();
+    for table in ["raw.documents", "analytics.analyses", "analytics.deliveries"] {
+        let rows = postgres::sql_at(&database, &format!("SELECT count(*) FROM {table}"));
+        assert_eq!(rows[0][0], alive, "one row a record in {table}");
+    }
     for mut daemon in daemons {
         assert!(daemon.stop().await.success(), "drains in order:\n{}", daemon.log_tail());
     }

@@ -293,7 +293,7 @@ fn generated_pages_are_current() {
 
 #[test]
 fn shipped_files_are_valid() {
-    for name in ["config/default.toml", "config/production.toml"] {
+    for name in ["config/default.toml", "config/production.toml", "config/throughput.toml"] {
         // The production file leaves its token to the environment.
         let environment = environment(&[("TIDEMILL__HTTP__TOKEN", "a-token-for-this-test")]);
         let sources = Sources { files: vec![root().join(name)], environment, ..Sources::default() };

@@ -3,6 +3,8 @@
 
 #[path = "daemon/backpressure.rs"]
 mod backpressure;
+#[path = "daemon/backup.rs"]
+mod backup;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
 #[path = "daemon/chaos.rs"]
@@ -15,6 +17,8 @@ mod graph;
 mod jobs;
 #[path = "support/services/kafka.rs"]
 mod kafka;
+#[path = "daemon/market.rs"]
+mod market;
 #[path = "daemon/nodes.rs"]
 mod nodes;
 #[path = "daemon/pipeline.rs"]

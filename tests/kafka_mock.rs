@@ -220,15 +220,15 @@ fn member(log: &KafkaLog, verdicts: &Verdicts) -> Member {
             counting.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let source = SourceHandle::spawn("source", consumer, settings, move |delivery| match mailbox.try_send(delivery) {
-        Ok(()) => Admission::Accepted,
-        Err(error) => match error {
-            std::sync::mpsc::TrySendError::Full(delivery) | std::sync::mpsc::TrySendError::Disconnected(delivery) => {
-                Admission::Full(delivery)
-            }
-        },
-    })
-    .unwrap();
+    let source =
+        SourceHandle::spawn("source", consumer, settings, move |delivery: Delivery| match mailbox.try_send(delivery) {
+            Ok(()) => Admission::Accepted,
+            Err(error) => match error {
+                std::sync::mpsc::TrySendError::Full(delivery)
+                | std::sync::mpsc::TrySendError::Disconnected(delivery) => Admission::Full(delivery),
+            },
+        })
+        .unwrap();
     Member { source, seen }
 }
 

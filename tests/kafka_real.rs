@@ -14,6 +14,8 @@ macro_rules! given {
     };
 }
 
+#[path = "kafka_real/backups.rs"]
+mod backups;
 #[path = "kafka_real/client.rs"]
 mod client;
 #[path = "daemon/corpus.rs"]

@@ -4,6 +4,7 @@
 #[path = "support/virtual_time.rs"]
 mod virtual_time;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,6 +58,50 @@ async fn slow(capacity: usize, time: Duration, batch: BatchPolicy, options: Opti
 
 fn messages(batches: &Batches) -> Vec<u64> {
     batches.lock().iter().flat_map(|(_, batch)| batch.clone()).collect()
+}
+
+/// Hands each batch on as a whole.
+struct Forwards {
+    to: Mailbox<u64>,
+}
+
+impl Actor for Forwards {
+    type Message = u64;
+
+    async fn handle(&mut self, batch: Vec<u64>, ctx: &Context<u64>) -> Result<(), Fault> {
+        ctx.forward(&self.to, batch.into_iter().map(|message| message * 2)).await
+    }
+}
+
+#[test]
+fn as_many_from_the_front_are_sent_as_there_is_room_for() {
+    let (to, _inbox) = mailbox::<u64>("front", 3);
+    let mut messages: VecDeque<u64> = (1..=5).collect();
+    assert_eq!(to.try_send_front(&mut messages), Ok(3));
+    assert_eq!((messages, to.depth(), to.room()), (VecDeque::from([4, 5]), 3, 0));
+}
+
+#[test]
+fn batch_goes_on_whole_and_in_order_through_a_mailbox_smaller_than_itself() {
+    in_virtual_time(async {
+        let (second, inbox) = mailbox("second", 2);
+        let batches = Batches::default();
+        let kept = batches.clone();
+        let slow =
+            ChildSpec::actor("second", inbox, move || Slow { batches: kept.clone(), time: Duration::from_millis(5) });
+        let (first, inbox) = mailbox("first", 16);
+        let forwards = ChildSpec::actor("first", inbox, move || Forwards { to: second.clone() });
+        let spec = SupervisorSpec::new("root")
+            .child(slow.batch(BatchPolicy::of(2)).drain(Duration::from_hours(1)))
+            .child(forwards.batch(BatchPolicy::of(16)).drain(Duration::from_hours(1)).sends_to(&["second"]));
+        let tree = start(spec, here()).await.unwrap();
+        for message in 1..=16 {
+            first.send(message).await.unwrap();
+        }
+        tree.stop().await;
+        assert_eq!(messages(&batches), (1..=16).map(|message| message * 2).collect::<Vec<u64>>());
+        assert_eq!(first.depth(), 0);
+    });
 }
 
 /// Lets everything run that can run now.

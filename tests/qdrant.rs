@@ -24,6 +24,8 @@ mod collection;
 mod faults;
 #[path = "qdrant/pipelines.rs"]
 mod pipelines;
+#[path = "qdrant/reconcile.rs"]
+mod reconcile;
 
 use std::sync::Arc;
 use std::time::Duration;

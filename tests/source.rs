@@ -53,7 +53,7 @@ impl Rig {
 
     fn start_into(&self, settings: SourceConfig, mailbox: SyncSender<Delivery>) -> SourceHandle {
         let consumer = self.log.consumer(GROUP, &self.topics).unwrap();
-        SourceHandle::spawn("source", consumer, settings, move |delivery| match mailbox.try_send(delivery) {
+        SourceHandle::spawn("source", consumer, settings, move |delivery: Delivery| match mailbox.try_send(delivery) {
             Ok(()) => Admission::Accepted,
             Err(TrySendError::Full(delivery) | TrySendError::Disconnected(delivery)) => Admission::Full(delivery),
         })
@@ -223,8 +223,10 @@ async fn draining_waits_for_verdicts_but_not_for_ever() {
 async fn a_panic_is_reported_and_the_next_source_reads_on() {
     let rig = rig(3).await;
     let consumer = rig.log.consumer(GROUP, &rig.topics).unwrap();
-    let mut source =
-        SourceHandle::spawn("source", consumer, settings(), |_| panic!("the first actor is broken")).unwrap();
+    let mut source = SourceHandle::spawn("source", consumer, settings(), |_: Delivery| -> Admission {
+        panic!("the first actor is broken")
+    })
+    .unwrap();
     match source.join().await {
         Err(SourceError::Panicked(text)) => assert_eq!(text, "the first actor is broken"),
         other => panic!("{other:?}"),
@@ -257,7 +259,7 @@ async fn settings_change_while_it_runs() {
     let seen = Arc::new(Mutex::new(0));
     let counting = Arc::clone(&seen);
     let consumer = rig.log.consumer(GROUP, &rig.topics).unwrap();
-    let mut source = SourceHandle::spawn("source", consumer, settings(), move |delivery| {
+    let mut source = SourceHandle::spawn("source", consumer, settings(), move |delivery: Delivery| {
         *counting.lock() += 1;
         delivery.complete();
         Admission::Accepted

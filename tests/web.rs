@@ -3,8 +3,12 @@
 
 #[path = "web/access.rs"]
 mod access;
+#[path = "web/backtests.rs"]
+mod backtests;
 #[path = "web/bad_input.rs"]
 mod bad_input;
+#[path = "web/bars.rs"]
+mod bars;
 #[path = "web/cached.rs"]
 mod cached;
 #[path = "web/fakes.rs"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Backtests beside vectorbt: the same bars and signals through both, in one run. Installs vectorbt in a virtual
-# environment beside the build (about 500 MB), announced.
+# Backtests beside vectorbt: the same bars and signals through both, in one run; then thousands of random configurations
+# for their accuracy. Installs vectorbt in a virtual environment beside the build (about 500 MB), announced.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -18,3 +18,4 @@ trap 'rm -rf "$work"' EXIT
 "$venv/bin/python" benches/peers/backtest/speed.py prepare "$work"
 TIDEMILL_BENCH_PEERS="$work" cargo bench --locked --bench backtest
 "$venv/bin/python" benches/peers/backtest/speed.py compare "$work"
+deploy/backtest-accuracy.sh

@@ -18,7 +18,9 @@ CREATE UNIQUE INDEX graphs_repository ON analytics.graphs (repo_url, published);
 
 -- Their files; vectors are little-endian 32-bit floats.
 CREATE TABLE analytics.graph_files (
-    graph_id    text COLLATE "C" NOT NULL REFERENCES analytics.graphs (id) ON DELETE CASCADE,
+    -- deferred, so that a restore may fill the tables in any order
+    graph_id    text COLLATE "C" NOT NULL REFERENCES analytics.graphs (id) ON DELETE CASCADE
+                DEFERRABLE INITIALLY DEFERRED,
     file_path   text COLLATE "C" NOT NULL,
     language    text    NOT NULL,
     imports     integer NOT NULL,

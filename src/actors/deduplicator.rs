@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::dedup::DedupConfig;
-use crate::messages::pipeline::{DuplicateOf, DuplicateRule, Embedded, Judged, Sighting};
+use crate::messages::pipeline::{DuplicateOf, DuplicateRule, Embedded, Judged, Sighting, Stage};
 use crate::messages::record::Record;
 use crate::stores::documents::StoreError;
 use crate::stores::lock::ClusterLock;
@@ -42,6 +42,8 @@ impl Actor for Deduplicator {
         let config = self.config.load_full();
         let copied = if let Some(shared) = self.vectors.shared() {
             ctx.protect(cluster::check(shared, &*self.lock, &config, &batch)).await?
+        } else if batch.iter().all(|message| vector_of(message).is_none()) {
+            vec![None; batch.len()]
         } else {
             // what is on its way is copied before the index is asked: what reaches the index meanwhile is found in
             // either
@@ -49,8 +51,10 @@ impl Actor for Deduplicator {
             let indexed = self.indexed(&batch, &config).await?;
             decide(&batch, &config, pending, indexed)
         };
-        for (message, copied) in batch.into_iter().zip(copied) {
-            let Embedded { delivery, document, sighting, encoded, mut timings } = message;
+        let now = Instant::now();
+        let shared = self.vectors.shared().is_some();
+        let messages = batch.into_iter().zip(copied).map(|(message, copied)| {
+            let Embedded { delivery, document, content_hash, sighting, encoded, mut timings } = message;
             let record = delivery.record();
             let sighting = match sighting {
                 Sighting::Fresh => self.judge(&document.id, record, copied),
@@ -61,16 +65,16 @@ impl Actor for Deduplicator {
                 }
                 Sighting::Same => Sighting::Same,
             };
-            if sighting != Sighting::Same && self.vectors.shared().is_none() {
+            // without an encoder there is no vector that could count, or cease to
+            let has_none = sighting == Sighting::Fresh && encoded.is_none();
+            if sighting != Sighting::Same && !has_none && !shared {
                 let vector = encoded.as_ref().map(|encoded| &encoded.vector).filter(|_| sighting == Sighting::Fresh);
                 self.recall.pending.lock().insert(&document.id, vector, record);
             }
-            stamp(&mut timings, "dedup", &delivery);
-            let judged = Judged { delivery, document, sighting, encoded, opinion: None, timings };
-            ctx.send(&self.sentiment_analyzer, judged).await?;
-            ctx.done(1);
-        }
-        Ok(())
+            stamp(&mut timings, Stage::Dedup, &delivery, now);
+            Judged { delivery, document, content_hash, sighting, encoded, opinion: None, timings }
+        });
+        ctx.forward(&self.sentiment_analyzer, messages).await
     }
 }
 

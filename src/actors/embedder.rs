@@ -1,8 +1,9 @@
 //! Embeds fresh documents in micro-batches by token budget and age.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::messages::pipeline::{Embedded, Fingerprinted, Sighting};
+use crate::messages::pipeline::{Embedded, Fingerprinted, Sighting, Stage};
 use crate::models::Encoder;
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::telemetry::metrics;
@@ -57,12 +58,13 @@ impl Actor for Embedder {
                 encoded.as_slice().iter().map(|encoded| u64::from(encoded.tokens)).sum(),
             );
         }
-        for Fingerprinted { delivery, document, sighting, mut timings } in batch {
+        let now = Instant::now();
+        let messages = batch.into_iter().map(|message| {
+            let Fingerprinted { delivery, document, content_hash, sighting, mut timings } = message;
             let encoded = if sighting == Sighting::Fresh { encoded.next() } else { None };
-            stamp(&mut timings, "embed", &delivery);
-            ctx.send(&self.deduplicator, Embedded { delivery, document, sighting, encoded, timings }).await?;
-            ctx.done(1);
-        }
-        Ok(())
+            stamp(&mut timings, Stage::Embed, &delivery, now);
+            Embedded { delivery, document, content_hash, sighting, encoded, timings }
+        });
+        ctx.forward(&self.deduplicator, messages).await
     }
 }

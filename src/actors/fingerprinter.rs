@@ -1,8 +1,9 @@
 //! Drops exact and near copies for almost no cost, before anything is embedded.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::messages::pipeline::{Fingerprinted, Intake};
+use crate::messages::pipeline::{Fingerprinted, Intake, Stage, Timings};
 use crate::stores::claims::Claim;
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::text::fingerprint::fingerprint;
@@ -23,15 +24,17 @@ impl Actor for Fingerprinter {
     type Message = Intake;
 
     async fn handle(&mut self, batch: Vec<Intake>, ctx: &Context<Intake>) -> Result<(), Fault> {
-        let claims = batch.iter().map(claim).collect();
+        let claims: Vec<Claim> = batch.iter().map(claim).collect();
+        let hashes: Vec<[u8; 32]> = claims.iter().map(|claim| claim.fingerprint.content_hash).collect();
         let sightings = ctx.protect(self.recall.claims.claim(claims)).await.map_err(store_fault)?;
-        for (Intake { delivery, document }, sighting) in batch.into_iter().zip(sightings) {
-            let mut message = Fingerprinted { delivery, document, sighting, timings: Vec::with_capacity(6) };
-            stamp(&mut message.timings, "fingerprint", &message.delivery);
-            ctx.send(&self.embedder, message).await?;
-            ctx.done(1);
-        }
-        Ok(())
+        let now = Instant::now();
+        let judged = batch.into_iter().zip(hashes).zip(sightings);
+        let messages = judged.map(|((Intake { delivery, document }, content_hash), sighting)| {
+            let mut timings = Timings::default();
+            stamp(&mut timings, Stage::Fingerprint, &delivery, now);
+            Fingerprinted { delivery, document, content_hash, sighting, timings }
+        });
+        ctx.forward(&self.embedder, messages).await
     }
 }
 

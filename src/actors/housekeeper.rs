@@ -42,6 +42,9 @@ pub async fn run(services: Services, ctx: ServiceContext) -> Result<(), Fault> {
             metrics::store_pool(pool.store, pool.used, pool.available, pool.waiting);
         }
         if looks.is_multiple_of(LOOKS_PER_CHECK) {
+            if !log_is_away {
+                ctx.protect(measure_bars(&services)).await;
+            }
             ctx.protect(services.health.check(&services)).await;
             ctx.protect(services.cache.catch_up()).await;
         }
@@ -69,6 +72,20 @@ pub async fn measure_lag(services: &Services) -> Result<u64, LogError> {
     }
     services.backlog.store(backlog, Ordering::Relaxed);
     Ok(backlog)
+}
+
+/// Measures how far the bars topic is behind, for metrics.
+async fn measure_bars(services: &Services) {
+    let config = services.live.config.load_full();
+    let topics = [config.kafka.topics.bars.clone()];
+    match services.log.lag(&config.kafka.bars_group(), &topics).await {
+        Ok(partitions) => {
+            for partition in partitions {
+                metrics::consumer_lag(&partition.topic, partition.partition, partition.records());
+            }
+        }
+        Err(error) => tracing::debug!(%error, "lag of bars can't be measured"),
+    }
 }
 
 /// Publishes an event for every actor restarted since the last look. `known` has the restarts told so far.

@@ -10,7 +10,6 @@ use crate::messages::event::EventBus;
 use crate::models::{ModelError, Models};
 use crate::telemetry::logs::LogLevel;
 
-use self::data_dir::lock_data_dir;
 use self::documents::{open_documents, store_is_not_lost};
 use self::graphs::{open_trainer, with_vectors};
 use self::jobs::{jobs_config, kinds, open_jobs};
@@ -18,6 +17,7 @@ use self::log::{open_log, topics_are_there};
 use self::recall::recall;
 use self::redis::{cache, cluster_lock, open_redis};
 use self::vectors::open_vectors;
+use super::backtester::Backtester;
 use super::health::Health;
 use super::servers::Sockets;
 use super::services::{Live, Services};
@@ -32,8 +32,8 @@ mod recall;
 mod redis;
 mod vectors;
 
-pub use data_dir::is_held;
-pub use documents::try_store;
+pub use data_dir::{is_held, lock_data_dir};
+pub use documents::{open_market, try_store};
 pub use error::OpenError;
 pub use jobs::try_jobs;
 pub use log::try_log;
@@ -59,7 +59,7 @@ pub async fn open(
     let (log, log_faults) = open_log(config)?;
     topics_are_there(config, &*log, &sockets).await?;
     let events = Arc::new(EventBus::new(EVENT_HISTORY));
-    let (documents, graphs) = open_documents(config, &sockets, &log_level, &events).await?;
+    let (documents, graphs, market) = open_documents(config, &sockets, &log_level, &events).await?;
     store_is_not_lost(config, &*log, &*documents).await?;
     let vectors = open_vectors(config, &*encoder, &documents).await?;
     let redis = open_redis(config)?;
@@ -67,7 +67,8 @@ pub async fn open(
     let recall = recall(config, &*documents, &vectors, redis.as_ref()).await?;
     let graphs = with_vectors(config, graphs);
     let trainer = open_trainer(config, &graphs)?;
-    let registry = kinds(config, &documents, &vectors, trainer);
+    let backtester = Backtester::new(market.clone(), Arc::clone(&log), Arc::clone(&live.config));
+    let registry = kinds(config, &documents, &vectors, trainer, &backtester);
     let queue = open_jobs(config, redis.as_ref()).await?;
     let jobs = Jobs::new(queue, registry, jobs_config(config), Arc::clone(&events));
     let shared = config.jobs.backend == JobsBackend::Redis;
@@ -78,6 +79,8 @@ pub async fn open(
         log,
         log_faults,
         documents,
+        market,
+        backtester,
         graphs,
         vectors,
         lock,
@@ -92,6 +95,7 @@ pub async fn open(
         health: Health::default(),
         documents_topic: topics.documents.as_str().into(),
         analyses_topic: topics.analyses.as_str().into(),
+        signals_topic: topics.signals.as_str().into(),
         dead_letters_topic: topics.dead_letters.as_str().into(),
         reloader,
         log_level,

@@ -69,7 +69,10 @@ impl Waiting {
 
     /// The record waits no longer.
     pub fn ended(&self, record: &Position) {
-        self.by_record.lock().remove(record);
+        let mut by_record = self.by_record.lock();
+        if !by_record.is_empty() {
+            by_record.remove(record);
+        }
     }
 
     /// How many wait.

@@ -1,4 +1,4 @@
-//! Publishes analyses and completes deliveries: the end of the way.
+//! Publishes analyses and signals and completes deliveries: the end of the way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::messages::analysis::VerdictLabel;
 use crate::messages::code::ErrorCode;
 use crate::messages::event::{EventBus, EventKind};
 use crate::messages::record::{CORRELATION_HEADER, NewRecord};
+use crate::messages::signal::signals_of;
 use crate::supervisors::{Actor, Context, Fault};
 use crate::telemetry::events::DocumentJudged;
 
@@ -20,14 +21,16 @@ use super::sql_writer::Verdict;
 /// Headers of the W3C trace context, passed on as they came.
 const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
-/// Appends to the `analyses` topic, or stages for the transaction that commits the record's offset.
+/// Appends to the topics `analyses` and `signals`, or stages for the transaction that commits the record's offset.
 pub struct Publisher {
     /// The log.
     pub log: Arc<dyn Log>,
-    /// Where analyses wait for the commit they belong to, if they are published exactly once.
+    /// Where they wait for the commit they belong to, if they are published exactly once.
     pub outbox: SharedOutbox,
     /// Name of the `analyses` topic.
     pub topic: Arc<str>,
+    /// Name of the `signals` topic.
+    pub signals_topic: Arc<str>,
     /// Told of every verdict.
     pub events: Arc<EventBus>,
 }
@@ -36,67 +39,74 @@ impl Actor for Publisher {
     type Message = Verdict;
 
     async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
-        let records = batch.iter().map(|verdict| self.record(verdict)).collect::<Result<Vec<_>, _>>()?;
+        let records = batch.iter().map(|verdict| self.records(verdict)).collect::<Result<Vec<_>, _>>()?;
         match &self.outbox {
             None => {
-                ctx.protect(self.log.append(records)).await.map_err(log_fault)?;
+                ctx.protect(self.log.append(records.into_iter().flatten().collect())).await.map_err(log_fault)?;
             }
             // Staged before it is complete: the commit of its offset takes it along.
-            Some(outbox) => batch.iter().zip(records).for_each(|(verdict, record)| {
+            Some(outbox) => batch.iter().zip(records).for_each(|(verdict, records)| {
                 let delivery = &verdict.judged.delivery;
-                outbox.stage(delivery.position(), delivery.epoch(), record);
+                outbox.stage(delivery.position(), delivery.epoch(), records);
             }),
         }
-        for verdict in batch {
-            let analysis = &verdict.analysis;
-            verdict.judged.delivery.complete();
-            let label = match analysis.verdict {
-                VerdictLabel::Stored => "stored",
-                VerdictLabel::Duplicate => "duplicate",
-            };
-            let accepted_ms = verdict.judged.delivery.record().timestamp_ms;
-            let elapsed_ms = u64::try_from(Utc::now().timestamp_millis() - accepted_ms).unwrap_or(0);
-            DocumentJudged {
-                id: &analysis.document_id,
-                source: &analysis.source,
-                verdict: label,
-                since_accepted: Duration::from_millis(elapsed_ms),
-                correlation_id: verdict.judged.delivery.correlation_id(),
-            }
-            .emit();
-            self.events.publish(EventKind::verdict(&verdict.judged.document, analysis));
-            ctx.done(1);
-        }
+        let now_ms = Utc::now().timestamp_millis();
+        batch.iter().for_each(|verdict| verdict.judged.delivery.complete());
+        DocumentJudged::emit_all(batch.iter().map(|verdict| event(verdict, now_ms)));
+        self.events
+            .publish_all(batch.iter().map(|verdict| EventKind::verdict(&verdict.judged.document, &verdict.analysis)));
         Ok(())
     }
 }
 
+fn event(verdict: &Verdict, now_ms: i64) -> DocumentJudged<'_> {
+    let (analysis, delivery) = (&verdict.analysis, &verdict.judged.delivery);
+    DocumentJudged {
+        id: &analysis.document_id,
+        source: &analysis.source,
+        verdict: match analysis.verdict {
+            VerdictLabel::Stored => "stored",
+            VerdictLabel::Duplicate => "duplicate",
+        },
+        since_accepted: Duration::from_millis(u64::try_from(now_ms - delivery.record().timestamp_ms).unwrap_or(0)),
+        correlation_id: delivery.correlation_id(),
+    }
+}
+
 impl Publisher {
-    fn record(&self, verdict: &Verdict) -> Result<NewRecord, Fault> {
-        let value = serde_json::to_vec(&*verdict.analysis)
-            .map_err(|error| Fault::reject(ErrorCode::Internal, format!("analysis is not JSON: {error}")))?;
-        let mut headers = vec![(
-            CORRELATION_HEADER.to_owned(),
-            Bytes::copy_from_slice(verdict.analysis.correlation_id.as_str().as_bytes()),
-        )];
-        headers.extend(
-            verdict
-                .judged
-                .delivery
-                .record()
-                .headers
-                .iter()
-                .filter(|(name, _)| TRACE_HEADERS.contains(&name.as_str()))
-                .cloned(),
-        );
-        Ok(NewRecord {
-            topic: Arc::clone(&self.topic),
-            partition: None,
-            timestamp_ms: None,
-            key: Some(Bytes::copy_from_slice(verdict.analysis.document_id.as_bytes())),
-            value: value.into(),
-            headers,
-        })
+    /// The analysis, then its signals. A record that repeats a document says nothing that was not said before.
+    fn records(&self, verdict: &Verdict) -> Result<Vec<NewRecord>, Fault> {
+        let analysis = &verdict.analysis;
+        let record = verdict.judged.delivery.record();
+        let json = analysis.json().map_err(|error| not_json(&self.topic, &error))?;
+        let value = Bytes::copy_from_slice(json.as_bytes());
+        let mut records = vec![new_record(verdict, &self.topic, &analysis.document_id, value)];
+        if analysis.origin == record.position {
+            for signal in signals_of(analysis, record.timestamp_ms) {
+                let value = serde_json::to_vec(&signal).map_err(|error| not_json(&self.signals_topic, &error))?;
+                records.push(new_record(verdict, &self.signals_topic, &signal.symbol, value.into()));
+            }
+        }
+        Ok(records)
+    }
+}
+
+fn not_json(topic: &str, error: &impl std::fmt::Display) -> Fault {
+    Fault::reject(ErrorCode::Internal, format!("{topic}: the value is not JSON: {error}"))
+}
+
+fn new_record(verdict: &Verdict, topic: &Arc<str>, key: &str, value: Bytes) -> NewRecord {
+    let correlation_id = Bytes::copy_from_slice(verdict.analysis.correlation_id.as_str().as_bytes());
+    let came = verdict.judged.delivery.record().headers.iter();
+    let mut headers = vec![(CORRELATION_HEADER.to_owned(), correlation_id)];
+    headers.extend(came.filter(|(name, _)| TRACE_HEADERS.contains(&name.as_str())).cloned());
+    NewRecord {
+        topic: Arc::clone(topic),
+        partition: None,
+        timestamp_ms: None,
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        value,
+        headers,
     }
 }
 

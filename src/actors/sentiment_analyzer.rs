@@ -1,9 +1,10 @@
 //! Judges stored-to-be documents: sentiment, category, entities. Copies pass by untouched.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config::sentiment::SentimentConfig;
-use crate::messages::pipeline::{Judged, Opinion, Sighting};
+use crate::messages::pipeline::{Judged, Opinion, Sighting, Stage};
 use crate::models::{Encoded, ModelError, SentimentInput, SentimentModel};
 use crate::supervisors::{Actor, Context, Fault, Mailbox};
 use crate::text::category::categorise_text;
@@ -43,18 +44,18 @@ impl Actor for SentimentAnalyzer {
             compute(move || opinions(&*model, &fresh, min_confidence)).await?.map_err(model_fault)?
         }
         .into_iter();
-        for mut message in batch {
+        let now = Instant::now();
+        let messages = batch.into_iter().map(|mut message| {
             if message.sighting == Sighting::Fresh && message.encoded.is_some() {
                 message.opinion = opinions.next();
             }
             if let Some(encoded) = &mut message.encoded {
                 encoded.trunk = None; // the writers need only the vector
             }
-            stamp(&mut message.timings, "sentiment", &message.delivery);
-            ctx.send(&self.sql_writer, message).await?;
-            ctx.done(1);
-        }
-        Ok(())
+            stamp(&mut message.timings, Stage::Sentiment, &message.delivery, now);
+            message
+        });
+        ctx.forward(&self.sql_writer, messages).await
     }
 }
 

@@ -16,16 +16,20 @@ use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::Log;
 use crate::messages::event::EventBus;
 use crate::models::{Encoder, SentimentModel};
+use crate::stores::backtests::BacktestStore;
+use crate::stores::bars::BarStore;
 use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
 use crate::stores::graphs::GraphStore;
 use crate::stores::lock::ClusterLock;
 use crate::stores::redis::Redis;
+use crate::stores::signals::SignalStore;
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::Tree;
 use crate::telemetry::logs::LogLevel;
 use crate::web::state::Operations;
 
+use super::backtester::Backtester;
 use super::health::Health;
 use super::servers::Sockets;
 use super::shared::Recall;
@@ -64,6 +68,24 @@ impl Live {
     }
 }
 
+/// Market data and what is made of it: the same relational store as the documents', seen by need. Cheap to clone.
+#[derive(Clone)]
+pub struct Market {
+    /// Bars.
+    pub bars: Arc<dyn BarStore>,
+    /// What documents said of symbols.
+    pub signals: Arc<dyn SignalStore>,
+    /// Backtests and sweeps.
+    pub runs: Arc<dyn BacktestStore>,
+}
+
+impl Market {
+    /// All of one store.
+    pub fn of<S: BarStore + SignalStore + BacktestStore + 'static>(store: &Arc<S>) -> Self {
+        Self { bars: Arc::clone(store) as _, signals: Arc::clone(store) as _, runs: Arc::clone(store) as _ }
+    }
+}
+
 /// Stores, models and handles. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {
@@ -75,6 +97,10 @@ pub struct Services {
     pub log_faults: Option<Arc<EmbeddedLog>>,
     /// Documents, analyses and dead letters.
     pub documents: Arc<dyn DocumentStore>,
+    /// Bars, signals and backtests.
+    pub market: Market,
+    /// The simulator.
+    pub backtester: Backtester,
     /// Learned repositories.
     pub graphs: Arc<dyn GraphStore>,
     /// The vector index.
@@ -103,6 +129,8 @@ pub struct Services {
     pub documents_topic: Arc<str>,
     /// Name of the analyses topic.
     pub analyses_topic: Arc<str>,
+    /// Name of the signals topic.
+    pub signals_topic: Arc<str>,
     /// Name of the dead-letters topic.
     pub dead_letters_topic: Arc<str>,
     /// Reads the configuration again.

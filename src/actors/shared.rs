@@ -1,5 +1,6 @@
 //! What outlives a restart of the actors that use it: the duplicate memory and the vectors on their way to the index.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,12 +57,11 @@ impl Recall {
 /// what the mailboxes between the near-duplicate check and the vector writer hold.
 #[derive(Clone, Default)]
 pub struct PendingVectors {
-    entries: Vec<PendingVector>,
+    by_id: HashMap<Arc<str>, PendingVector>,
 }
 
 #[derive(Clone)]
 struct PendingVector {
-    id: Arc<str>,
     /// `None` for a document that became a copy: what the index has of its earlier revision no longer counts.
     vector: Option<Arc<[f32]>>,
     origin: Position,
@@ -71,47 +71,48 @@ struct PendingVector {
 impl PendingVectors {
     /// Adds or replaces; without a vector, word that this document has none any more.
     pub fn insert(&mut self, id: &Arc<str>, vector: Option<&Arc<[f32]>>, record: &Record) {
-        self.entries.retain(|entry| entry.id != *id);
-        self.entries.push(PendingVector {
-            id: Arc::clone(id),
+        let pending = PendingVector {
             vector: vector.cloned(),
             origin: record.position.clone(),
             timestamp_ms: record.timestamp_ms,
-        });
+        };
+        self.by_id.insert(Arc::clone(id), pending);
     }
 
     /// Removes what this record brought, if it is there.
     pub fn remove(&mut self, id: &str, origin: &Position) {
-        self.entries.retain(|entry| &*entry.id != id || entry.origin != *origin);
+        if self.by_id.get(id).is_some_and(|pending| pending.origin == *origin) {
+            self.by_id.remove(id);
+        }
     }
 
     /// Whether the index is behind on this document.
     #[must_use]
     pub fn knows(&self, id: &str) -> bool {
-        self.entries.iter().any(|entry| &*entry.id == id)
+        self.by_id.contains_key(id)
     }
 
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.by_id.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.by_id.is_empty()
     }
 
     /// The nearest by cosine within `since_ms..=until_ms`, never `except`; of equals the earliest, then by id.
     #[must_use]
     pub fn nearest(&self, vector: &[f32], (since_ms, until_ms): (i64, i64), except: &str) -> Option<Neighbor> {
-        self.entries
+        self.by_id
             .iter()
-            .filter(|entry| &*entry.id != except && (since_ms..=until_ms).contains(&entry.timestamp_ms))
-            .filter_map(|entry| {
-                let similarity = entry.vector.as_ref()?.iter().zip(vector).map(|(a, b)| a * b).sum();
-                Some(Neighbor { id: Arc::clone(&entry.id), similarity, timestamp_ms: entry.timestamp_ms })
+            .filter(|(id, pending)| &***id != except && (since_ms..=until_ms).contains(&pending.timestamp_ms))
+            .filter_map(|(id, pending)| {
+                let similarity = pending.vector.as_ref()?.iter().zip(vector).map(|(a, b)| a * b).sum();
+                Some(Neighbor { id: Arc::clone(id), similarity, timestamp_ms: pending.timestamp_ms })
             })
             .reduce(nearer)
     }

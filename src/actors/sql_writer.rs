@@ -1,14 +1,15 @@
 //! Makes verdicts durable: one transaction per batch, in order.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use chrono::Utc;
 
 use crate::config::dedup::DedupConfig;
 use crate::messages::analysis::{Analysis, EmbeddingInfo, VerdictLabel};
-use crate::messages::pipeline::{Judged, Sighting};
+use crate::messages::pipeline::{Judged, Sighting, Stage};
+use crate::messages::sealed::SealedAnalysis;
 use crate::stores::documents::{DeliveryOutcome, DeliveryRow, DocumentStore, StoredDocument, VerdictRow, WriteOutcome};
 use crate::stores::vectors::VectorIndex;
 use crate::supervisors::{Actor, Context, Fault, Mailbox, SendError};
@@ -26,7 +27,7 @@ pub struct Verdict {
     /// As it was judged.
     pub judged: Judged,
     /// As it is stored.
-    pub analysis: Arc<Analysis>,
+    pub analysis: SealedAnalysis,
 }
 
 /// Writes documents with their analyses and vectors.
@@ -59,7 +60,7 @@ impl Actor for SqlWriter {
                 Sighting::Fresh | Sighting::Copy(_) => rows.push(self.row(judged)),
             }
         }
-        let analyses: Vec<Arc<Analysis>> = rows.iter().map(|row| Arc::new(row.analysis.clone())).collect();
+        let analyses: Vec<SealedAnalysis> = rows.iter().map(|row| row.analysis.clone()).collect();
         let outcomes = if rows.is_empty() {
             Vec::new()
         } else {
@@ -97,12 +98,12 @@ impl SqlWriter {
 
     fn row(&self, judged: &Judged) -> VerdictRow {
         VerdictRow {
-            analysis: self.analysis(judged),
+            analysis: self.analysis(judged).into(),
             vector: match judged.sighting {
                 Sighting::Fresh => judged.encoded.as_ref().map(|encoded| Arc::clone(&encoded.vector)),
                 Sighting::Same | Sighting::Copy(_) => None,
             },
-            content_hash: content_hash(&judged.document),
+            content_hash: judged.content_hash,
             timestamp_ms: judged.delivery.record().timestamp_ms,
             document: Arc::clone(&judged.document),
         }
@@ -116,8 +117,8 @@ impl SqlWriter {
         };
         let opinion = judged.opinion.as_ref();
         let entities = opinion.map(|opinion| opinion.entities.clone()).unwrap_or_default();
-        let mut timings = judged.timings.clone();
-        stamp(&mut timings, "sql", &judged.delivery);
+        let mut timings = judged.timings;
+        stamp(&mut timings, Stage::Sql, &judged.delivery, Instant::now());
         Analysis {
             document_id: Arc::clone(&document.id),
             correlation_id: judged.delivery.correlation_id().clone(),
@@ -133,10 +134,7 @@ impl SqlWriter {
             embedding: judged.encoded.as_ref().map(|_| self.embedding.clone()),
             published_at: document.published_at,
             processed_at: Utc::now(),
-            timings_ms: timings
-                .into_iter()
-                .map(|(stage, elapsed)| (stage.to_owned(), elapsed))
-                .collect::<BTreeMap<_, _>>(),
+            timings_ms: timings.iter().map(|(stage, elapsed)| (stage.name().into(), elapsed)).collect(),
             origin: judged.delivery.position().clone(),
         }
     }
@@ -145,39 +143,42 @@ impl SqlWriter {
     async fn settle_and_send(
         &self,
         batch: Vec<Judged>,
-        (made, outcomes): (Vec<Arc<Analysis>>, Vec<WriteOutcome>),
+        (made, outcomes): (Vec<SealedAnalysis>, Vec<WriteOutcome>),
         stored: &[StoredDocument],
         ctx: &Context<Judged>,
     ) -> Result<(), Fault> {
         let mut written = made.into_iter().zip(outcomes);
+        let mut ready = Vec::with_capacity(batch.len());
         for judged in batch {
             let analysis = match judged.sighting {
                 Sighting::Fresh | Sighting::Copy(_) => match written.next() {
                     Some((analysis, WriteOutcome::Written)) => Some(analysis),
-                    Some((analysis, WriteOutcome::Rerooted(root))) => {
-                        Some(Arc::new(Analysis { duplicate_of: Some(root), ..(*analysis).clone() }))
+                    Some((mut analysis, WriteOutcome::Rerooted(root))) => {
+                        analysis.duplicate_of = Some(root);
+                        Some(analysis)
                     }
                     Some((_, WriteOutcome::AlreadyDead)) => {
+                        ctx.forward(&self.vector_writer, std::mem::take(&mut ready)).await?;
                         self.already_dead(&judged).await;
                         ctx.done(1);
                         continue;
                     }
                     Some((_, WriteOutcome::OriginalMissing)) | None => None,
                 },
-                Sighting::Same => same_document(stored, &judged).map(|known| Arc::new(known.analysis.clone())),
+                Sighting::Same => same_document(stored, &judged).map(|known| known.analysis.clone().into()),
             };
-            match analysis {
-                Some(analysis) => {
-                    let origin = judged.delivery.position();
-                    self.recall.claims.settle(&analysis.document_id, origin, analysis.duplicate_of.as_ref());
-                    self.recall.waiting.ended(origin);
-                    ctx.send(&self.vector_writer, Verdict { judged, analysis }).await?;
-                }
-                None => self.wait_or_reconsider(judged).await,
+            if let Some(analysis) = analysis {
+                let origin = judged.delivery.position();
+                self.recall.claims.settle(&analysis.document_id, origin, analysis.duplicate_of.as_ref());
+                self.recall.waiting.ended(origin);
+                ready.push(Verdict { judged, analysis });
+            } else {
+                ctx.forward(&self.vector_writer, std::mem::take(&mut ready)).await?;
+                self.wait_or_reconsider(judged).await;
+                ctx.done(1);
             }
-            ctx.done(1);
         }
-        Ok(())
+        ctx.forward(&self.vector_writer, ready).await
     }
 
     /// The record was dead-lettered before, by a process that ended before it could commit: that verdict stands.
@@ -247,6 +248,6 @@ fn same_document<'a>(stored: &'a [StoredDocument], judged: &Judged) -> Option<&'
     stored.iter().find(|known| {
         known.document.id == judged.document.id
             && (judged.delivery.position().is_before(&known.analysis.origin)
-                || content_hash(&known.document) == content_hash(&judged.document))
+                || content_hash(&known.document) == judged.content_hash)
     })
 }

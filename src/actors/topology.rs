@@ -9,12 +9,15 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::actors::ActorConfig;
 use crate::messages::dead_letter::DeadLetter;
-use crate::messages::pipeline::{Embedded, Fingerprinted, Intake, Judged};
+use crate::messages::pipeline::{BarIntake, Embedded, Fingerprinted, Intake, Judged};
 use crate::supervisors::{
     Actor, ChildSpec, Death, Fault, Inbox, Intensity, Mailbox, RestartType, ServiceContext, Strategy, SupervisorSpec,
     mailbox,
 };
 
+use super::backup_schedule;
+use super::bar_source;
+use super::bar_writer::BarWriter;
 use super::dead_letters::DeadLetters;
 use super::deduplicator::Deduplicator;
 use super::dispatcher;
@@ -55,6 +58,8 @@ pub struct Mailboxes {
     pub vector_writer: Mailbox<Verdict>,
     /// To [`Publisher`].
     pub publisher: Mailbox<Verdict>,
+    /// To [`BarWriter`].
+    pub bar_writer: Mailbox<BarIntake>,
     /// To [`DeadLetters`].
     pub dead_letters: Mailbox<DeadLetter>,
 }
@@ -68,6 +73,7 @@ struct Inboxes {
     sql_writer: Inbox<Judged>,
     vector_writer: Inbox<Verdict>,
     publisher: Inbox<Verdict>,
+    bar_writer: Inbox<BarIntake>,
     dead_letters: Inbox<DeadLetter>,
 }
 
@@ -80,6 +86,7 @@ fn mailboxes(config: &Config) -> (Mailboxes, Inboxes) {
     let (sql_writer, sql_writer_in) = mailbox("sql_writer", actors.sql_writer.mailbox_capacity);
     let (vector_writer, vector_writer_in) = mailbox("vector_writer", actors.vector_writer.mailbox_capacity);
     let (publisher, publisher_in) = mailbox("publisher", actors.publisher.mailbox_capacity);
+    let (bar_writer, bar_writer_in) = mailbox("bar_writer", actors.bar_writer.mailbox_capacity);
     let (dead_letters, dead_letters_in) = mailbox("dead_letters", actors.dead_letters.mailbox_capacity);
     (
         Mailboxes {
@@ -90,6 +97,7 @@ fn mailboxes(config: &Config) -> (Mailboxes, Inboxes) {
             sql_writer,
             vector_writer,
             publisher,
+            bar_writer,
             dead_letters,
         },
         Inboxes {
@@ -100,6 +108,7 @@ fn mailboxes(config: &Config) -> (Mailboxes, Inboxes) {
             sql_writer: sql_writer_in,
             vector_writer: vector_writer_in,
             publisher: publisher_in,
+            bar_writer: bar_writer_in,
             dead_letters: dead_letters_in,
         },
     )
@@ -115,6 +124,9 @@ pub fn declare(config: &Config, cell: &ServicesCell) -> (SupervisorSpec, Mailbox
         .intensity(declaration.intensity())
         .child(declaration.service("housekeeper", housekeeper::run))
         .child(declaration.service("reloader", reloader::run));
+    if !config.backup.schedule.is_empty() {
+        tree = tree.child(declaration.service("backup_schedule", backup_schedule::run));
+    }
     if config.node.is_worker() {
         let dispatcher = declaration.service("dispatcher", dispatcher::run).drain(dispatcher::drain_time(&config.jobs));
         tree = tree.child(dispatcher).supervisor(declaration.document_path(inboxes));
@@ -146,6 +158,7 @@ impl Declaration<'_> {
                 documents: Arc::clone(&services.documents),
                 events: services.events.clone(),
             }))
+            .child(self.bar_writer(inboxes.bar_writer))
             .child(self.publisher(inboxes.publisher))
             .child(self.vector_writer(inboxes.vector_writer))
             .child(self.stage(
@@ -195,12 +208,37 @@ impl Declaration<'_> {
             ))
     }
 
+    /// What it gives up goes to the dead letters; bars have no duplicate memory to be forgotten by.
+    fn bar_writer(&self, inbox: Inbox<BarIntake>) -> ChildSpec<BarIntake> {
+        let make = |services: &Services, _: &Mailboxes| BarWriter { bars: Arc::clone(&services.market.bars) };
+        let dead_letters = self.to.dead_letters.clone();
+        let config = &self.config.actors.bar_writer;
+        self.actor("bar_writer", inbox, config, make).sends_to(&["dead_letters"]).on_dead(move |intake, death| {
+            let dead_letters = dead_letters.clone();
+            let letter = DeadLetter {
+                delivery: intake.delivery,
+                document_id: None,
+                stage: death.stage,
+                code: death.code,
+                error: death.reason,
+                attempts: death.attempts,
+                history: death.history,
+            };
+            Box::pin(async move {
+                if dead_letters.send(letter).await.is_err() {
+                    tracing::warn!("dead letters are closed, the record stays with its source");
+                }
+            })
+        })
+    }
+
     /// The verdict is durable when it comes here: one that can't be published is still the verdict, and is completed.
     fn publisher(&self, inbox: Inbox<Verdict>) -> ChildSpec<Verdict> {
         let make = |services: &Services, _: &Mailboxes| Publisher {
             log: Arc::clone(&services.log),
             outbox: services.log.outbox(),
             topic: Arc::clone(&services.analyses_topic),
+            signals_topic: Arc::clone(&services.signals_topic),
             events: Arc::clone(&services.events),
         };
         let config = &self.config.actors.publisher;
@@ -232,13 +270,16 @@ impl Declaration<'_> {
         })
     }
 
-    /// Where documents come from.
+    /// Where documents and bars come from.
     fn intake(&self) -> SupervisorSpec {
         let mut intake = SupervisorSpec::new(SUPERVISORS[2]).strategy(Strategy::OneForOne).intensity(self.intensity());
         if self.config.node.is_worker() {
             let to = self.to.clone();
             let source = self.service("source", move |services, ctx| source::run(services, to.clone(), ctx));
             intake = intake.child(source.sends_to(&["fingerprinter", "dead_letters"]));
+            let to = self.to.clone();
+            let bars = self.service("bar_source", move |services, ctx| bar_source::run(services, to.clone(), ctx));
+            intake = intake.child(bars.sends_to(&["bar_writer", "dead_letters"]));
         }
         if servers::listener_is_on(self.config) {
             intake = intake.child(self.service("kafka_listener", servers::kafka_listener));

@@ -54,13 +54,13 @@ impl Actor for VectorWriter {
         if changed {
             ctx.protect(self.cache.searches_changed()).await;
         }
-        for verdict in batch {
-            let judged = &verdict.judged;
-            self.recall.pending.lock().remove(&judged.document.id, judged.delivery.position());
-            ctx.send(&self.publisher, verdict).await?;
-            ctx.done(1);
+        {
+            let mut pending = self.recall.pending.lock();
+            for Verdict { judged, .. } in &batch {
+                pending.remove(&judged.document.id, judged.delivery.position());
+            }
         }
-        Ok(())
+        ctx.forward(&self.publisher, batch).await
     }
 }
 

@@ -96,6 +96,8 @@ impl Market {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn bars(calendar: Calendar, frequency: &str) -> f64 {

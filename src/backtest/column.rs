@@ -5,7 +5,7 @@ use super::error::BacktestError;
 use super::execution::{Cash, Filled, Holding, OrderRequest, Terms, execute};
 use super::limits::Pending;
 use super::prices::Prices;
-use super::request::{BacktestRequest, Direction, Fill, Limit, Margin, StopEntryPrice};
+use super::request::{BacktestRequest, Direction, Fill, Limit, Margin, SizeType, StopEntryPrice};
 use super::result::{Order, Trade};
 use super::signals::Signals;
 use super::stops::{BarRange, StopRules, StopState};
@@ -60,12 +60,23 @@ pub(crate) struct Column<'a> {
     liquidations: u64,
 }
 
-/// What is left of a column after its last bar.
+/// What is left of a column, or of several, after the last bar.
+#[derive(Default)]
 pub(crate) struct Finished {
     pub(crate) orders: Vec<Order>,
     pub(crate) trades: Vec<Trade>,
     pub(crate) fees: f64,
     pub(crate) liquidations: u64,
+}
+
+impl Finished {
+    /// Adds another column's.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.orders.extend_from_slice(&other.orders);
+        self.trades.extend_from_slice(&other.trades);
+        self.fees += other.fees;
+        self.liquidations += other.liquidations;
+    }
 }
 
 impl<'a> Column<'a> {
@@ -107,6 +118,41 @@ impl<'a> Column<'a> {
     /// Worth of the position at the last known close.
     pub(crate) fn worth(&self) -> f64 {
         if self.holding.position == 0.0 { 0.0 } else { self.holding.position * self.last_close }
+    }
+
+    /// What the orders of a bar are worth, as far as it can be said before them: below 0 when they bring cash.
+    ///
+    /// # Errors
+    /// As [`Column::step`].
+    pub(crate) fn expected_worth(&self, row: usize, cash: Cash) -> Result<f64, BacktestError> {
+        let close = self.prices.close()[row];
+        if close.is_nan() {
+            return Ok(0.0);
+        }
+        let position = self.holding.position;
+        let mut stops = self.stops;
+        let met = match stops.as_mut() {
+            Some(state) if position != 0.0 => self.plan.stops.check(state, position, self.range(row)),
+            Some(_) | None => None,
+        };
+        let price = self.fills[row];
+        let decision = if met.is_some() {
+            self.plan.rules.decide_stop(position, price)?
+        } else {
+            let signals = self.signals_of(row);
+            if signals.any() { self.plan.rules.decide(position, signals, price)? } else { None }
+        };
+        let Some(decision) = decision else { return Ok(0.0) };
+        let price = met.unwrap_or(price);
+        let most = if decision.size > 0.0 { cash.total } else { cash.free + 2.0 * position.max(0.0) * price };
+        let worth = match decision.size_type {
+            SizeType::Value => decision.size,
+            SizeType::Percent => decision.size * most,
+            SizeType::Amount | SizeType::TargetAmount | SizeType::TargetValue | SizeType::TargetPercent => {
+                decision.size * price
+            }
+        };
+        Ok(if worth.is_finite() { worth } else { most.copysign(worth) })
     }
 
     fn signals_of(&self, row: usize) -> BarSignals {
@@ -154,7 +200,8 @@ impl<'a> Column<'a> {
         }
         let price = self.fills[row];
         let Some(decision) = self.plan.rules.decide(self.holding.position, signals, price)? else { return Ok(()) };
-        let entering = self.holding.position * decision.size >= 0.0;
+        let position = self.holding.position;
+        let entering = position == 0.0 || (position > 0.0) == (decision.size > 0.0);
         match self.plan.limit {
             Some(limit) if entering => self.pending = Some(Pending::new(limit, decision, price, row)),
             Some(_) | None => {
@@ -189,7 +236,7 @@ impl<'a> Column<'a> {
             (_, Some(met)) => {
                 self.pending = None;
                 let (price, slippage) = self.plan.stops.exit(met, self.last_close, self.plan.terms.slippage);
-                if let Some(decision) = self.plan.rules.decide_stop(position, price)? {
+                if let Some(decision) = self.plan.rules.decide_stop(position, self.value_price(row))? {
                     self.trade(row, cash, decision, (price, slippage));
                 }
                 Ok(true)

@@ -1,7 +1,7 @@
 //! One order against one account: what is filled, at which price, for which fees.
 
 use super::error::BacktestError;
-use super::request::{BacktestRequest, SizeType};
+use super::request::{BacktestRequest, Compat, SizeType};
 use super::result::Side;
 use super::tolerance::{add, at_most, less};
 
@@ -20,6 +20,8 @@ pub struct Terms {
     pub max_size: f64,
     /// Orders are multiples of it; 0 when any size goes.
     pub granularity: f64,
+    /// Whether a multiple that rounding has put below itself is none, as vectorbt has it.
+    pub exact_multiples: bool,
     /// Whether cash tied to short positions is out of reach.
     pub lock_cash: bool,
     /// Whether an order may be filled in part.
@@ -39,6 +41,7 @@ impl Terms {
             min_size: request.min_size,
             max_size: request.max_size.unwrap_or(f64::INFINITY),
             granularity: request.size_granularity.unwrap_or(0.0),
+            exact_multiples: request.compat == Compat::VectorBt,
             lock_cash: request.lock_cash,
             allow_partial: request.allow_partial,
         };
@@ -64,6 +67,20 @@ impl Terms {
             return Err(BacktestError::parameter("size_granularity", terms.granularity, "finite and not negative"));
         }
         Ok(terms)
+    }
+
+    /// The largest multiple of the granularity that is not above `size`.
+    pub(crate) fn round_down(&self, size: f64) -> f64 {
+        let step = self.granularity;
+        if step <= 0.0 || size.is_infinite() {
+            return size;
+        }
+        if self.exact_multiples {
+            return ((size - size % step) / step).round() * step;
+        }
+        let steps = size / step;
+        let nearest = steps.round();
+        if (steps - nearest).abs() <= 1e-9 * nearest.max(1.0) { nearest * step } else { steps.floor() * step }
     }
 }
 
@@ -179,9 +196,7 @@ fn fit(terms: &Terms, wanted: f64, possible: f64) -> Option<f64> {
         }
         size = terms.max_size;
     }
-    if terms.granularity > 0.0 {
-        size = round_down(size, terms.granularity);
-    }
+    size = terms.round_down(size);
     if size <= 0.0 || less(size, terms.min_size) {
         return None;
     }
@@ -191,13 +206,6 @@ fn fit(terms: &Terms, wanted: f64, possible: f64) -> Option<f64> {
     Some(size)
 }
 
-/// Multiples of `step` below `size`; what is a multiple but for rounding is one.
-fn round_down(size: f64, step: f64) -> f64 {
-    let steps = size / step;
-    let nearest = steps.round();
-    if (steps - nearest).abs() <= 1e-9 * nearest.abs().max(1.0) { nearest * step } else { steps.floor() * step }
-}
-
 fn buy(
     terms: &Terms,
     cash: &mut Cash,
@@ -205,16 +213,18 @@ fn buy(
     order: &OrderRequest,
     (wanted, percent): (f64, f64),
 ) -> Option<Filled> {
-    let mut limit = if terms.lock_cash { cash.free } else { cash.total };
+    // Covering a short position sets free what is tied to it.
+    let mut limit = if terms.lock_cash { cash.total.min(cash.free + 2.0 * holding.debt) } else { cash.total };
     if !percent.is_nan() {
         limit = limit.min(percent * limit);
     }
-    let wanted = if order.allowed == Allowed::ShortOnly { wanted.min(-holding.position) } else { wanted };
-    if limit <= 0.0 || wanted <= 0.0 {
+    let needed = if order.allowed == Allowed::ShortOnly { wanted.min(-holding.position) } else { wanted };
+    let too_large = !terms.allow_partial && needed > terms.max_size;
+    if limit <= 0.0 || needed <= 0.0 || too_large {
         return None;
     }
     let price = order.price * (1.0 + order.slippage);
-    let capped = if terms.allow_partial { wanted.min(terms.max_size) } else { wanted };
+    let capped = if terms.allow_partial { needed.min(terms.max_size) } else { needed };
     let spend = |size: f64| {
         let fees = size * price * terms.fees + terms.fixed_fees;
         (size * price + fees, fees)

@@ -80,10 +80,7 @@ impl Margin {
 }
 
 fn fit(terms: &Terms, wanted: f64, most: f64) -> Option<f64> {
-    let mut size = wanted.min(most).min(terms.max_size);
-    if terms.granularity > 0.0 {
-        size = (size / terms.granularity * (1.0 + 1e-12)).floor() * terms.granularity;
-    }
+    let size = terms.round_down(wanted.min(most).min(terms.max_size));
     let too_small = size <= 0.0 || less(size, terms.min_size);
     let partial = wanted.is_finite() && less(size, wanted) && !terms.allow_partial;
     (!too_small && !partial).then_some(size)

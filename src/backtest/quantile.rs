@@ -31,12 +31,13 @@ impl Tails {
         let rank = upper as usize;
         let (below, at, above) = kept.select_nth_unstable_by(rank, f64::total_cmp);
         let next = above.iter().copied().fold(f64::INFINITY, f64::min);
-        let upper = interpolate(*at, next, upper - rank as f64);
+        let (split, upper) = (*at, interpolate(*at, next, upper - rank as f64));
         let rank = lower as usize;
         let part: &mut [f64] = if rank < below.len() { below } else { &mut kept };
         let (smaller, at, above) = part.select_nth_unstable_by(rank, f64::total_cmp);
         let next = above.iter().copied().fold(f64::INFINITY, f64::min);
-        let next = if next.is_infinite() && rank < last { upper } else { next };
+        // The last of those below the upper quantile has it for a neighbour.
+        let next = if above.is_empty() && rank < last { split } else { next };
         let lower = interpolate(*at, next, lower - rank as f64);
         let at = *at;
         // The rank among all values, NaN ones included, is at or behind the one among the kept.

@@ -106,8 +106,29 @@ fn finish(
     simulation: Simulation,
     started: Instant,
 ) -> Result<BacktestResult, BacktestError> {
+    let held = Measured { benchmark: &filled(prices.close()), times: prices.times(), settings };
+    answer(request, held, simulation, started)
+}
+
+/// What a simulation is measured against.
+#[derive(Clone, Copy)]
+pub(crate) struct Measured<'a> {
+    /// Worth of holding, bar by bar, in any unit.
+    pub(crate) benchmark: &'a [f64],
+    pub(crate) times: Option<&'a [i64]>,
+    pub(crate) settings: &'a ReturnSettings,
+}
+
+/// The result of a simulation that began with the request's cash.
+pub(crate) fn answer(
+    request: &BacktestRequest,
+    against: Measured<'_>,
+    simulation: Simulation,
+    started: Instant,
+) -> Result<BacktestResult, BacktestError> {
     let returns = returns_of(request.init_cash, &simulation.values);
-    let metrics = measure(request, prices, settings, (&simulation, &returns));
+    let metrics = measure(request, against, (&simulation, &returns));
+    let settings = against.settings;
     let intervals = match &request.bootstrap {
         Some(bootstrap) => bootstrap.intervals(&returns, settings, request.compat)?,
         None => Vec::new(),
@@ -123,10 +144,10 @@ fn finish(
         sharpe_ratio: value(metrics.returns.sharpe_ratio),
         max_drawdown: value(metrics.returns.max_drawdown),
         trades_count,
-        bars: prices.len() as u64,
+        bars: returns.len() as u64,
         metrics: request.wants(Part::Metrics).then(|| MetricsReport::new(&metrics, request.compat)),
         intervals,
-        equity: request.wants(Part::Equity).then(|| Equity::new(prices.times(), simulation.values)),
+        equity: request.wants(Part::Equity).then(|| Equity::new(against.times, simulation.values)),
         trades: request.wants(Part::Trades).then_some(finished.trades),
         orders: request.wants(Part::Orders).then_some(finished.orders),
         gpu_used: false,
@@ -136,16 +157,10 @@ fn finish(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 bars")]
-fn measure(
-    request: &BacktestRequest,
-    prices: &Prices,
-    settings: &ReturnSettings,
-    (simulation, returns): (&Simulation, &[f64]),
-) -> Metrics {
-    let closes = filled(prices.close());
-    let first = closes.first().copied().unwrap_or(f64::NAN);
-    let last = closes.last().copied().unwrap_or(f64::NAN);
-    let benchmark = returns_of(first, &closes);
+fn measure(request: &BacktestRequest, against: Measured<'_>, (simulation, returns): (&Simulation, &[f64])) -> Metrics {
+    let first = against.benchmark.first().copied().unwrap_or(f64::NAN);
+    let last = against.benchmark.last().copied().unwrap_or(f64::NAN);
+    let benchmark = returns_of(first, against.benchmark);
     let final_value = simulation.values.last().copied().unwrap_or(request.init_cash);
     let total_profit = final_value - request.init_cash;
     let finished = &simulation.finished;
@@ -155,7 +170,7 @@ fn measure(
         total_profit,
         total_return: total_profit / request.init_cash,
         benchmark_return: last / first - 1.0,
-        returns: ReturnStatistics::new(returns, Some(&benchmark), settings),
+        returns: ReturnStatistics::new(returns, Some(&benchmark), against.settings),
         trades: TradeStatistics::new(&finished.trades),
         usage: Usage {
             orders_count: finished.orders.len() as f64,
@@ -168,7 +183,7 @@ fn measure(
 }
 
 /// Closes with gaps at the one before, at the start at the first.
-fn filled(closes: &[f64]) -> Vec<f64> {
+pub(crate) fn filled(closes: &[f64]) -> Vec<f64> {
     let mut before = closes.iter().copied().find(|close| !close.is_nan()).unwrap_or(f64::NAN);
     closes
         .iter()

@@ -100,10 +100,10 @@ impl StopRules {
         self.loss.is_some() || self.profit.is_some()
     }
 
-    /// Looks a bar up; moves trailing references if nothing was met.
+    /// Looks a bar up, then moves trailing references.
     pub(crate) fn check(&self, state: &mut StopState, position: f64, bar: BarRange) -> Option<f64> {
         let met = self.loss_met(state, position, bar).or_else(|| self.profit_met(state, position, bar));
-        if met.is_none() && self.loss_trails {
+        if self.loss_trails {
             state.loss_reference =
                 if position > 0.0 { state.loss_reference.max(bar.high) } else { state.loss_reference.min(bar.low) };
         }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::error::BacktestError;
 use super::indicators::{Crossing, Indicator, Indicators, Key, Macd, MeanKind, crossed_above, crossed_below};
 use super::prices::Prices;
+use super::sentiment_signals::{DecisionTime, SignalClock};
 use super::signals::Signals;
 use super::span::Span;
 
@@ -119,16 +120,26 @@ impl Default for Breakout {
     }
 }
 
-/// Parameters of sentiment signals; what is missing is the configuration's.
+/// Parameters of sentiment signals; what is missing is the configuration's. See
+/// [`SentimentSettings`](super::sentiment_signals::SentimentSettings) for what each does.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SentimentParams {
     /// After which a score counts half.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_life: Option<Span>,
-    /// How long after its time a document is known.
+    /// How many neutral documents are always there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prior: Option<f64>,
+    /// How long after it counts as known a document can be acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Span>,
+    /// Since when a document counts as known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<SignalClock>,
+    /// When a bar's decision is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decide: Option<DecisionTime>,
     /// Score from which on to enter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enter_above: Option<f64>,

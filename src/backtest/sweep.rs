@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 pub use checkpoint::Checkpoint;
 use checkpoint::fingerprint;
-pub use columns::run_columns;
+pub use columns::sweep_columns;
 use evaluator::{Batch, Evaluator};
-use keep::{Best, SurfaceKeeper};
+use keep::{Best, Spread, SurfaceKeeper};
 pub use keep::{Surface, SweepRow};
 pub use metrics::{SWEEP_METRICS, SetMetrics};
 pub use request::{All, Keep, Ranking, Search, SurfaceRequest, SweepRequest, Top};
@@ -38,10 +38,13 @@ use super::signals::Signals;
 use super::source::SignalSource;
 
 /// Bar-steps of one batch: some tenths of a second of work, after which a sweep can be stopped.
-const BATCH_STEPS: u64 = 40_000_000;
+const BATCH_STEPS: u64 = 80_000_000;
 
 /// Fewest and most sets of a batch.
 const BATCH_SETS: (u64, u64) = (64, 8192);
+
+/// Most rows that get a deflated Sharpe ratio: each is run once more, by the engine for one set.
+const MOST_DEFLATED: usize = 1000;
 
 /// Time between two checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
@@ -146,7 +149,8 @@ impl SweepRow {
             .iter()
             .zip(self.metrics.0)
             .map(|(name, value)| ((*name).to_owned(), serde_json::json!(MetricValue::new(value, compat))));
-        parameters.chain(metrics).collect()
+        let deflated = self.deflated_sharpe_ratio.map(|ratio| ("deflated_sharpe_ratio".to_owned(), Value::from(ratio)));
+        parameters.chain(metrics).chain(deflated).collect()
     }
 }
 
@@ -228,18 +232,21 @@ impl Sweep<'_> {
         let mut surface = self.request.surface.as_ref().map(|surface| SurfaceKeeper::new(surface, self.space));
         let mut evaluator = self.evaluator(self.prices)?;
         let from = self.resumed(&mut evaluator, (&mut best, &mut surface), tried.len())?;
+        let mut spread = self.options.resume.map(|checkpoint| Spread::restored(checkpoint.spread)).unwrap_or_default();
         let mut checked = Instant::now();
         let (hash, width) = (self.hash, self.space.names().len());
         self.through(&mut evaluator, tried, (from, 0, tried.len()), |watch, numbers, batch, next, last| {
             for (index, metrics) in batch.metrics.iter().enumerate() {
                 let values = &batch.values[index * width..][..width];
+                spread.offer(metrics);
                 if let Some(surface) = &mut surface {
                     surface.offer(&batch.positions[index * width..][..width], metrics);
                 }
                 if let Some(best) = &mut best {
                     best.offer(numbers[index], values, metrics);
                 } else {
-                    let row = SweepRow { set: numbers[index], values: values.to_vec(), metrics: *metrics };
+                    let (set, values, metrics) = (numbers[index], values.to_vec(), *metrics);
+                    let row = SweepRow { set, values, metrics, deflated_sharpe_ratio: None };
                     watch.row(row).map_err(SweepError::Row)?;
                 }
             }
@@ -247,12 +254,21 @@ impl Sweep<'_> {
                 checked = Instant::now();
                 let best = best.as_ref().map(Best::sets).unwrap_or_default();
                 let surface = surface.as_ref().map(SurfaceKeeper::bits);
-                watch.checkpoint(&Checkpoint { fingerprint: hash, next, best, surface });
+                watch.checkpoint(&Checkpoint { fingerprint: hash, next, best, spread: spread.bits(), surface });
             }
             Ok(())
         })?;
-        let device = device_of(&evaluator);
-        Ok((best.map(Best::into_rows).unwrap_or_default(), surface.map(SurfaceKeeper::into_surface), device))
+        let mut rows = best.map(Best::into_rows).unwrap_or_default();
+        if let Some(trials) = spread.trials(evaluator.bars_per_year()) {
+            let deflatable = MOST_DEFLATED.min(rows.len());
+            let first = &mut rows[..deflatable];
+            let values: Vec<&[f64]> = first.iter().map(|row| &row.values[..]).collect();
+            let deflated = evaluator.deflated(&values, trials)?;
+            for (row, ratio) in first.iter_mut().zip(deflated) {
+                row.deflated_sharpe_ratio = ratio.is_finite().then_some(ratio);
+            }
+        }
+        Ok((rows, surface.map(SurfaceKeeper::into_surface), device_of(&evaluator)))
     }
 
     /// Successive halving: ever fewer sets on ever more bars. The surface shows the last round.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::exit::{Exit, SettingError, UnavailableError};
+use crate::actors::backtester::inputs::{Inputs, Source};
 use crate::actors::daemon::{self, DaemonError};
-use crate::actors::open::models;
+use crate::actors::open::{models, open_market};
 use crate::actors::{check, sentiment_analyzer};
+use crate::backtest::{BacktestRequest, Prices, Signals, evaluate};
 use crate::config::Config;
 use crate::config::reload::Reloader;
 use crate::config::secret::Secret;
@@ -105,6 +107,28 @@ pub fn analyze(config: &Config, texts: &[String]) -> anyhow::Result<Vec<Value>> 
     Ok(opinions.into_iter().map(|opinion| serde_json::json!(opinion)).collect())
 }
 
+/// Simulates on bars of the store, without a daemon; nothing is kept.
+///
+/// # Errors
+/// If the store can't be had, or the request or its bars make no sense.
+pub fn backtest(config: &Config, mut request: BacktestRequest) -> anyhow::Result<Value> {
+    let (prices, sentiment) = inputs(config, &mut request)?;
+    Ok(serde_json::to_value(evaluate(&request, &prices, sentiment.as_ref())?)?)
+}
+
+/// Bars of the store, and signals where the request asks for sentiment, without a daemon.
+///
+/// # Errors
+/// If a daemon uses the store, it can't be had, or has no such bars.
+pub fn inputs(config: &Config, request: &mut BacktestRequest) -> anyhow::Result<(Prices, Option<Signals>)> {
+    runtime()?.block_on(async {
+        let (market, _lock) = open_market(config).await?;
+        let source = Source { market: &market, limits: &config.backtest, job: None };
+        let Inputs { prices, sentiment } = source.load(request).await?;
+        Ok((prices, sentiment))
+    })
+}
+
 /// Where the daemon of this configuration listens, and its token. A daemon that took any free port says which in its
 /// data directory.
 ///
@@ -116,6 +140,7 @@ pub fn endpoint(config: &Config) -> anyhow::Result<(String, Option<Secret>)> {
     Ok((listen, token))
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// For commands that work here.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -20,23 +20,23 @@ use super::exit::{Exit, UsageError};
 use super::options::{ConfigOptions, DaemonOptions};
 use super::output;
 
-/// The topic that the API's documents go to.
-const DOCUMENTS: &str = "documents";
+/// The topics that have a way in over HTTP.
+const TOPICS: [&str; 2] = ["documents", "bars"];
 
-/// Send a file of documents, one JSON object a line. Waits while the daemon is busy or away and sends again what was
-/// not accepted; documents keep their ids, so sending twice is harmless. Exit code 1 if any line was rejected.
+/// Send a file of documents or bars, one JSON object a line. Waits while the daemon is busy or away and sends again what
+/// was not accepted; documents keep their ids and bars their times, so sending twice is harmless. Exit code 1 if any line was rejected.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tidemill replay feed.ndjson --rate 500")]
 pub struct Replay {
     /// The file; - for standard input.
     file: PathBuf,
-    /// Most documents a second.
+    /// Most lines a second.
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// Topic to send to. Only documents have a way in so far.
-    #[arg(long, value_name = "T", default_value = DOCUMENTS)]
+    /// Topic to send to.
+    #[arg(long, value_name = "T", default_value = TOPICS[0])]
     topic: String,
-    /// Most documents in one request.
+    /// Most lines in one request.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
     /// Seconds to wait for a busy or absent daemon before giving up.
@@ -55,19 +55,16 @@ impl Replay {
     /// # Errors
     /// If the file can't be read, or the daemon stays away.
     pub fn execute(self, config: &ConfigOptions) -> anyhow::Result<Exit> {
-        if self.topic != DOCUMENTS {
-            return Err(UsageError(format!(
-                "topic {} has no way in; allowed: {DOCUMENTS}",
-                output::clip(&self.topic, 60)
-            ))
-            .into());
+        if !TOPICS.contains(&self.topic.as_str()) {
+            let (topic, allowed) = (output::clip(&self.topic, 60), TOPICS.join(", "));
+            return Err(UsageError(format!("topic {topic} has no way in; allowed: {allowed}")).into());
         }
         if self.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
             return Err(UsageError("--rate must be a number over 0".to_owned()).into());
         }
         let client = Client::new(&self.daemon, &config.load()?.config)?;
         let (batches, bar) = self.open()?;
-        let mut sender = Sender::new(client, Duration::from_secs(self.patience));
+        let mut sender = Sender::new(client, self.topic.clone(), Duration::from_secs(self.patience));
         let outcome = block_on(self.send_all(batches, &mut sender, &bar));
         bar.finish_and_clear();
         let tally = sender.into_tally();
@@ -95,7 +92,7 @@ impl Replay {
         let mut sent = 0_u64;
         while let Some(batch) = batches.next(self.rate)? {
             if let Some(rate) = self.rate {
-                #[expect(clippy::cast_precision_loss, reason = "a count of documents is far below 2^52")]
+                #[expect(clippy::cast_precision_loss, reason = "a count of lines is far below 2^52")]
                 let due = Duration::from_secs_f64(sent as f64 / rate);
                 tokio::time::sleep_until(started + due).await;
             }

@@ -31,6 +31,9 @@ pub struct ActorsConfig {
     /// Produces analyses to their topic.
     #[serde(deserialize_with = "publisher")]
     pub publisher: ActorConfig,
+    /// Writes bars to the relational store: one transaction per batch, so 2048 share one flush to disk.
+    #[serde(deserialize_with = "bar_writer")]
+    pub bar_writer: ActorConfig,
     /// Keeps and produces dead letters. Patient: it is the last one to give up.
     #[serde(deserialize_with = "dead_letters")]
     pub dead_letters: ActorConfig,
@@ -157,6 +160,7 @@ actors! {
     sql_writer { batch_messages: 256, batch_age_ms: 5 }
     vector_writer { batch_messages: 256, batch_age_ms: 5 }
     publisher { batch_messages: 256, batch_age_ms: 5 }
+    bar_writer { mailbox_capacity: 8_192, batch_messages: 2_048, batch_age_ms: 5 }
     dead_letters { batch_messages: 64, batch_age_ms: 5, attempts: 10, drain_seconds: 20 }
 }
 

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problems;
 
+/// Names, in the data directory, the encoder whose vectors it holds.
+pub const ENCODER_FILE: &str = "encoder";
+/// Holds, in the data directory, what tells this daemon's transactions from others'.
+pub const DAEMON_ID_FILE: &str = "daemon-id";
+
 /// The process: where it keeps its data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -33,7 +33,8 @@ pub struct DedupConfig {
     pub capacity: usize,
     /// Whether daemons share their memory of exact and `MinHash` rules over Redis (section `redis`), so that of copies
     /// that reach two of them at once one is stored: `auto`, `on` or `off`. `auto` (default) shares where several daemons
-    /// can read one topic: with `log.backend = "kafka"` and a `redis.url`. All that share need the same document store.
+    /// read one topic into one store: with `log.backend = "kafka"`, `store.backend = "postgres"` and a `redis.url`. All that
+    /// share need the same document store.
     pub shared: Sharing,
     /// How long a copy waits for its original while another daemon has that on its way, 1 to 3,600 seconds. Default 300.
     /// Then it is judged again without it, and both may be stored. A dead or withdrawn original is not waited for.
@@ -44,7 +45,7 @@ pub struct DedupConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sharing {
-    /// Where several daemons can read one topic.
+    /// Where several daemons read one topic into one store.
     Auto,
     /// Always; needs `redis.url`.
     On,

@@ -75,6 +75,12 @@ pub struct JobsConfig {
 pub struct KindsConfig {
     /// Compares the vector index with the store of documents and repairs it.
     pub reindex: KindConfig,
+    /// Simulates a strategy on bars.
+    pub backtest: KindConfig,
+    /// Simulates many sets of a strategy's parameters.
+    pub sweep: KindConfig,
+    /// Copies the stores to `backup.target`; exists only where that is set.
+    pub backup: KindConfig,
     /// Reads a repository and learns its import graph; see `[graph]`.
     pub graph: KindConfig,
     /// Pretended work for tests; exists only with `faults.enabled`.
@@ -205,8 +211,15 @@ impl JobsConfig {
 }
 
 impl KindsConfig {
-    fn all(&self) -> [(&'static str, &KindConfig); 3] {
-        [("reindex", &self.reindex), ("graph", &self.graph), ("drill", &self.drill)]
+    fn all(&self) -> [(&'static str, &KindConfig); 6] {
+        [
+            ("reindex", &self.reindex),
+            ("backup", &self.backup),
+            ("graph", &self.graph),
+            ("backtest", &self.backtest),
+            ("sweep", &self.sweep),
+            ("drill", &self.drill),
+        ]
     }
 
     fn get(&self, kind: &str) -> Option<&KindConfig> {

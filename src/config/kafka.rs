@@ -80,7 +80,7 @@ pub struct KafkaConfig {
     /// ready. Default 600: longer than a cluster takes to come up beside it. 0 gives up at once.
     pub start_timeout_seconds: u64,
     /// Consumer group: daemons of one group share the partitions. Default `tidemill`; also the group of the embedded
-    /// log.
+    /// log. Bars are read by a second group of this name with `-bars` behind it.
     pub group: String,
     /// Name told to the brokers, for their logs and quotas. Default `tidemill`.
     pub client_id: String,
@@ -197,6 +197,12 @@ const SECURITY_PROPERTIES: &[&str] =
     &["security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"];
 
 impl KafkaConfig {
+    /// The group that reads bars: another than that of documents, so that neither's partitions move for the other.
+    #[must_use]
+    pub fn bars_group(&self) -> String {
+        format!("{}-bars", self.group)
+    }
+
     /// Notes what is out of range.
     pub fn validate(&self, problems: &mut Problems) {
         let address = |broker: &String| {

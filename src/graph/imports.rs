@@ -18,7 +18,7 @@ use tree_sitter::Parser;
 use super::languages::Language;
 
 /// Changes whenever [`parse`] gives something else for the same text, so that what an older version kept is not used.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Most imports taken from one file: bounds memory against generated or hostile files.
 const MAX_IMPORTS: usize = 20_000;
 /// Most names kept of one file, of each kind.
@@ -156,6 +156,9 @@ pub enum ParseError {
 pub fn parse(language: Language, path: &str, source: &[u8], patience: Duration) -> Result<Parsed, ParseError> {
     if source.contains(&0) {
         return Err(ParseError::Binary);
+    }
+    if source.trim_ascii().is_empty() {
+        return Ok(Parsed::default());
     }
     let mut parser = Parser::new();
     parser.set_language(&language.grammar(path)).map_err(|_| ParseError::NoTree)?;

@@ -1,9 +1,11 @@
 //! Apache Kafka by librdkafka: an idempotent producer, consumers that are polled by their owner's thread.
 
+mod appends;
 mod committer;
 mod consumer;
 mod context;
 mod errors;
+mod groups;
 mod settings;
 mod topics;
 mod transactor;
@@ -13,14 +15,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{BaseRecord, FutureRecord, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use self::appends::{Appending, Appends, Receipt};
 use self::consumer::KafkaConsumer;
 use self::context::{ClientLog, MemberContext, Membership, Transactions, Trouble};
 use self::errors::{explained, log_error};
@@ -49,7 +52,7 @@ pub struct KafkaLog {
     /// Topics that were ensured; others aren't written to, because a broker might create them from a typing error.
     known: RwLock<BTreeSet<String>>,
     /// Replaced after a fatal error, which librdkafka never forgets.
-    producer: Mutex<FutureProducer<ClientLog>>,
+    producer: Mutex<Arc<ThreadedProducer<Appending>>>,
     /// One for each group asked about; they join no group.
     inquirers: Mutex<HashMap<String, Arc<BaseConsumer<ClientLog>>>>,
     /// Last epoch given to an assignment.
@@ -93,9 +96,10 @@ impl KafkaLog {
         ClientLog(self.trouble.clone())
     }
 
-    /// The context of a group's member.
-    fn member(&self) -> Result<MemberContext, LogError> {
-        let transactions = match &self.outbox {
+    /// The context of a group's member. Only documents lead to analyses: members of other groups publish nothing, and
+    /// commit without transactions, whose name is taken.
+    fn member(&self, group: &str) -> Result<MemberContext, LogError> {
+        let transactions = match self.outbox.as_ref().filter(|_| group == self.config.group) {
             None => None,
             Some(outbox) => {
                 let (outbox, client) = (Arc::clone(outbox), self.client());
@@ -126,13 +130,13 @@ impl KafkaLog {
     }
 
     /// A producer that has not failed for good.
-    fn producer(&self) -> Result<FutureProducer<ClientLog>, LogError> {
+    fn producer(&self) -> Result<Arc<ThreadedProducer<Appending>>, LogError> {
         let mut producer = self.producer.lock();
         if let Some((code, reason)) = producer.client().fatal_error() {
             tracing::error!(%code, reason, "the producer failed for good and is replaced");
             *producer = new_producer(&self.config, self.max_record_bytes, self.client())?;
         }
-        Ok(producer.clone())
+        Ok(Arc::clone(&producer))
     }
 
     fn inquirer(&self, group: &str) -> Result<Arc<BaseConsumer<ClientLog>>, LogError> {
@@ -150,17 +154,20 @@ impl KafkaLog {
     /// Queues one record, waiting while the queue is full.
     async fn enqueue(
         &self,
-        producer: &FutureProducer<ClientLog>,
+        producer: &ThreadedProducer<Appending>,
         record: &NewRecord,
+        receipt: Receipt,
         deadline: tokio::time::Instant,
-    ) -> Result<DeliveryFuture, LogError> {
+    ) -> Result<(), LogError> {
+        let mut outgoing = with_receipt(record, receipt);
         loop {
-            match producer.send_result(outgoing(record)) {
-                Ok(delivery) => return Ok(delivery),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+            match producer.send(outgoing) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
                     if tokio::time::Instant::now() + QUEUE_WAIT >= deadline {
                         return Err(LogError::Full("the producer's queue is full".to_owned()));
                     }
+                    outgoing = refused;
                     tokio::time::sleep(QUEUE_WAIT).await;
                 }
                 Err((error, _)) => return Err(self.produce_error(&error, record)),
@@ -188,31 +195,26 @@ impl KafkaLog {
         let producer = self.producer()?;
         let timeout = Duration::from_millis(self.config.delivery_timeout_ms.into()) + DELIVERY_GRACE;
         let deadline = tokio::time::Instant::now() + timeout;
-        let mut deliveries = Vec::with_capacity(records.len());
+        let appends = Appends::new(records.len());
         let mut first_error = None;
         for record in &records {
-            match self.enqueue(&producer, record, deadline).await {
-                Ok(delivery) => deliveries.push(delivery),
-                Err(error) => {
-                    first_error = Some(error);
-                    break;
-                }
+            if let Err(error) = self.enqueue(&producer, record, appends.receipt(), deadline).await {
+                first_error = Some(error);
+                break;
             }
         }
         // What was queued is waited for in any case, so that a retry comes after it and not between.
-        let Ok(delivered) = tokio::time::timeout_at(deadline, join_all(deliveries)).await else {
+        let Ok(outcomes) = tokio::time::timeout_at(deadline, appends.outcomes()).await else {
             return Err(LogError::Unavailable("the broker did not acknowledge in time".to_owned()));
         };
         let mut positions = Vec::with_capacity(records.len());
-        for (record, outcome) in records.iter().zip(delivered) {
+        for (record, outcome) in records.iter().zip(outcomes) {
             match outcome {
-                Ok(Ok(delivery)) => positions.push(Position {
-                    topic: Arc::clone(&record.topic),
-                    partition: delivery.partition,
-                    offset: delivery.offset,
-                }),
-                Ok(Err((error, _))) => first_error = first_error.or(Some(self.produce_error(&error, record))),
-                Err(_) => {
+                Some(Ok((partition, offset))) => {
+                    positions.push(Position { topic: Arc::clone(&record.topic), partition, offset });
+                }
+                Some(Err(error)) => first_error = first_error.or(Some(self.produce_error(&error, record))),
+                None => {
                     let error = LogError::Unavailable("the producer was replaced".to_owned());
                     first_error = first_error.or(Some(error));
                 }
@@ -256,8 +258,19 @@ fn new_producer(
     config: &KafkaConfig,
     max_record_bytes: usize,
     client: ClientLog,
-) -> Result<FutureProducer<ClientLog>, LogError> {
-    settings::producer(config, max_record_bytes).create_with_context(client).map_err(|error| log_error(&error))
+) -> Result<Arc<ThreadedProducer<Appending>>, LogError> {
+    let made = settings::producer(config, max_record_bytes).create_with_context(Appending(client));
+    made.map(Arc::new).map_err(|error| log_error(&error))
+}
+
+fn with_receipt(record: &NewRecord, receipt: Receipt) -> BaseRecord<'_, [u8], [u8], Box<Receipt>> {
+    let mut outgoing =
+        BaseRecord::<[u8], [u8], _>::with_opaque_to(&record.topic, Box::new(receipt)).payload(&record.value);
+    outgoing.key = record.key.as_deref();
+    outgoing.partition = record.partition;
+    outgoing.timestamp = record.timestamp_ms;
+    outgoing.headers = headers(record);
+    outgoing
 }
 
 /// As librdkafka takes it.
@@ -281,6 +294,16 @@ fn headers(record: &NewRecord) -> Option<OwnedHeaders> {
     Some(record.headers.iter().fold(headers, add))
 }
 
+/// The partitions of a topic, in order. Blocks.
+fn partitions(inquirer: &BaseConsumer<ClientLog>, topic: &str, timeout: Duration) -> Result<Vec<i32>, LogError> {
+    let metadata = inquirer.fetch_metadata(Some(topic), timeout).map_err(|error| log_error(&error))?;
+    let known = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
+    let known = known.ok_or_else(|| LogError::UnknownTopic(topic.to_owned()))?;
+    let mut numbers: Vec<i32> = known.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// Committed offset and end of every partition of the topics. Blocks.
 fn lag(
     inquirer: &BaseConsumer<ClientLog>,
@@ -289,12 +312,7 @@ fn lag(
 ) -> Result<Vec<PartitionLag>, LogError> {
     let mut wanted = TopicPartitionList::new();
     for topic in topics {
-        let metadata = inquirer.fetch_metadata(Some(topic), timeout).map_err(|error| log_error(&error))?;
-        let known = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
-        let known = known.ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
-        let mut numbers: Vec<i32> = known.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
-        numbers.sort_unstable();
-        for number in numbers {
+        for number in partitions(inquirer, topic, timeout)? {
             wanted.add_partition(topic, number);
         }
     }
@@ -322,7 +340,7 @@ impl Log for KafkaLog {
     }
 
     fn consumer(&self, group: &str, topics: &[String]) -> Result<Box<dyn LogConsumer>, LogError> {
-        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch, self.member()?)?))
+        Ok(Box::new(KafkaConsumer::join(&self.config, group, topics, self.fetch, self.member(group)?)?))
     }
 
     fn outbox(&self) -> Option<Arc<Outbox>> {

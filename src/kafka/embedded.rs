@@ -5,6 +5,7 @@
 //! and are woken when something was appended.
 
 mod consumer;
+pub mod offsets;
 mod producers;
 mod retention;
 mod rows;

@@ -73,6 +73,29 @@ impl PartitionLag {
     }
 }
 
+/// Where a group goes on in a partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct GroupOffset {
+    /// The group.
+    pub group: String,
+    /// The next record it reads.
+    #[serde(flatten)]
+    pub next: Position,
+}
+
+/// What a partition holds.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PartitionRange {
+    /// Topic name.
+    pub topic: Arc<str>,
+    /// Partition number.
+    pub partition: i32,
+    /// Oldest offset kept.
+    pub first: i64,
+    /// Offset the next appended record will get.
+    pub end: i64,
+}
+
 /// What an idempotent producer says about a batch: all its records go to one partition and are numbered from `first`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchSequence {

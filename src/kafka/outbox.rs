@@ -1,7 +1,7 @@
-//! The outbox: analyses whose verdict is durable and that wait to be published together with the offsets of the records
-//! they come from, in one transaction.
+//! The outbox: analyses whose verdict is durable and that wait, with their signals, to be published together with the
+//! offsets of the records they come from, in one transaction.
 //!
-//! A record's analysis is staged before its delivery is completed. A commit takes, per partition, what is staged below
+//! What a record leads to is staged before its delivery is completed. A commit takes, per partition, what is staged below
 //! the offset it commits; so what is published and what is committed never differ, and a record that is read again was
 //! not published. An analysis whose record stands behind an unfinished one waits with it. The source counts what is
 //! staged towards its limits, so the outbox never holds more than was in flight.
@@ -25,13 +25,15 @@ pub struct StagedCounts {
     pub bytes: usize,
 }
 
-/// One analysis to publish.
+/// One record to publish.
 #[derive(Debug, Clone)]
 pub struct Staged {
     /// Partition of the record it comes from.
     pub origin: Key,
     /// Offset of the record it comes from.
     pub offset: i64,
+    /// Its number among what that record leads to.
+    pub part: usize,
     /// What to publish.
     pub record: NewRecord,
 }
@@ -41,7 +43,8 @@ pub struct Staged {
 struct Lane {
     /// Of the assignment; what comes under an older one is late and is published by whoever has the partition now.
     epoch: u64,
-    staged: BTreeMap<i64, NewRecord>,
+    /// By offset and part.
+    staged: BTreeMap<(i64, usize), NewRecord>,
 }
 
 #[derive(Debug, Default)]
@@ -55,20 +58,23 @@ struct State {
 pub struct Outbox(Mutex<State>);
 
 impl Outbox {
-    /// Stages what is to be published for the record at `origin`, read under `epoch`. Dropped if the partition is no
-    /// longer ours: its new owner reads the record again and publishes it.
-    pub fn stage(&self, origin: &Position, epoch: u64, record: NewRecord) {
+    /// Stages what is to be published for the record at `origin`, read under `epoch`, in place of what was staged for it.
+    /// Dropped if the partition is no longer ours: its new owner reads the record again and publishes it.
+    pub fn stage(&self, origin: &Position, epoch: u64, records: impl IntoIterator<Item = NewRecord>) {
         let mut state = self.0.lock();
         let State { lanes, counts } = &mut *state;
         let Some(lane) = lanes.get_mut(&(origin.topic.to_string(), origin.partition)) else { return };
         if lane.epoch != epoch {
             return;
         }
-        counts.records += 1;
-        counts.bytes += record_bytes(&record);
-        if let Some(earlier) = lane.staged.insert(origin.offset, record) {
+        for (_, earlier) in lane.staged.extract_if((origin.offset, 0)..=(origin.offset, usize::MAX), |_, _| true) {
             counts.records -= 1;
             counts.bytes -= record_bytes(&earlier);
+        }
+        for (part, record) in records.into_iter().enumerate() {
+            counts.records += 1;
+            counts.bytes += record_bytes(&record);
+            lane.staged.insert((origin.offset, part), record);
         }
     }
 
@@ -100,10 +106,11 @@ impl Outbox {
         let mut due = Vec::new();
         for (key, next) in next_offsets {
             let Some(lane) = state.lanes.get(key) else { continue };
-            let before = lane.staged.range(..*next);
-            due.extend(before.map(|(offset, record)| Staged {
+            let before = lane.staged.range(..(*next, 0));
+            due.extend(before.map(|((offset, part), record)| Staged {
                 origin: key.clone(),
                 offset: *offset,
+                part: *part,
                 record: record.clone(),
             }));
         }
@@ -114,8 +121,8 @@ impl Outbox {
     pub fn remove(&self, published: &[Staged]) {
         let mut state = self.0.lock();
         let State { lanes, counts } = &mut *state;
-        for Staged { origin, offset, .. } in published {
-            if let Some(record) = lanes.get_mut(origin).and_then(|lane| lane.staged.remove(offset)) {
+        for Staged { origin, offset, part, .. } in published {
+            if let Some(record) = lanes.get_mut(origin).and_then(|lane| lane.staged.remove(&(*offset, *part))) {
                 counts.records -= 1;
                 counts.bytes -= record_bytes(&record);
             }
@@ -175,7 +182,7 @@ mod tests {
         let outbox = Outbox::default();
         outbox.assigned(1, &[key()]);
         for offset in [7, 5, 6, 9] {
-            outbox.stage(&at(offset), 1, record("x"));
+            outbox.stage(&at(offset), 1, [record("x")]);
         }
         let due = outbox.due(&[(key(), 7)]);
         assert_eq!(due.iter().map(|staged| staged.offset).collect::<Vec<_>>(), [5, 6]);
@@ -185,18 +192,33 @@ mod tests {
     }
 
     #[test]
+    fn what_one_record_leads_to_goes_together() {
+        let outbox = Outbox::default();
+        outbox.assigned(1, &[key()]);
+        outbox.stage(&at(4), 1, [record("analysis"), record("signal"), record("signal")]);
+        outbox.stage(&at(4), 1, [record("analysis"), record("signal")]);
+        outbox.stage(&at(5), 1, [record("analysis")]);
+        assert_eq!(outbox.counts(), StagedCounts { records: 3, bytes: 22 });
+        let due = outbox.due(&[(key(), 5)]);
+        assert_eq!(due.iter().map(|staged| (staged.offset, staged.part)).collect::<Vec<_>>(), [(4, 0), (4, 1)]);
+        outbox.remove(&due[..1]);
+        assert_eq!(outbox.counts(), StagedCounts { records: 2, bytes: 14 });
+        assert_eq!(outbox.due(&[(key(), 6)]).len(), 2);
+    }
+
+    #[test]
     fn late_work_of_an_earlier_assignment_is_not_published() {
         let outbox = Outbox::default();
-        outbox.stage(&at(1), 1, record("nobody's"));
+        outbox.stage(&at(1), 1, [record("nobody's")]);
         outbox.assigned(1, &[key()]);
-        outbox.stage(&at(1), 1, record("first"));
+        outbox.stage(&at(1), 1, [record("first")]);
         outbox.revoked(&[key()]);
-        outbox.stage(&at(2), 1, record("late"));
+        outbox.stage(&at(2), 1, [record("late")]);
         outbox.assigned(2, &[key()]);
-        outbox.stage(&at(3), 1, record("later still"));
+        outbox.stage(&at(3), 1, [record("later still")]);
         assert_eq!(outbox.counts(), StagedCounts::default());
-        outbox.stage(&at(1), 2, record("again"));
-        outbox.stage(&at(1), 2, record("twice"));
+        outbox.stage(&at(1), 2, [record("again")]);
+        outbox.stage(&at(1), 2, [record("twice")]);
         assert_eq!(outbox.counts(), StagedCounts { records: 1, bytes: 5 });
     }
 }

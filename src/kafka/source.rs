@@ -7,6 +7,7 @@
 mod control;
 mod work;
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,29 @@ pub enum Admission {
     Accepted,
     /// The first mailbox is full; the source keeps the delivery and asks again.
     Full(Delivery),
+}
+
+/// Where a source hands its deliveries.
+pub trait HandOver {
+    /// Takes deliveries from the front, as many as there is room for; returns how many. The others stay, in order.
+    fn hand_over(&mut self, held: &mut VecDeque<Delivery>) -> usize;
+}
+
+/// One by one, until one is refused.
+impl<F: FnMut(Delivery) -> Admission> HandOver for F {
+    fn hand_over(&mut self, held: &mut VecDeque<Delivery>) -> usize {
+        let mut accepted = 0;
+        while let Some(delivery) = held.pop_front() {
+            match self(delivery) {
+                Admission::Accepted => accepted += 1,
+                Admission::Full(delivery) => {
+                    held.push_front(delivery);
+                    break;
+                }
+            }
+        }
+        accepted
+    }
 }
 
 /// What a source did in its life.
@@ -66,7 +90,7 @@ pub enum SourceError {
 pub fn run_source(
     consumer: Box<dyn LogConsumer>,
     ledger: &Arc<OffsetLedger>,
-    hand_over: impl FnMut(Delivery) -> Admission,
+    hand_over: impl HandOver,
     control: &SourceControl,
 ) -> Result<SourceReport, LogError> {
     work::Work::new(consumer, Arc::clone(ledger), hand_over, control).run()
@@ -90,7 +114,7 @@ impl SourceHandle {
         name: &str,
         consumer: Box<dyn LogConsumer>,
         settings: SourceConfig,
-        hand_over: impl FnMut(Delivery) -> Admission + Send + 'static,
+        hand_over: impl HandOver + Send + 'static,
     ) -> Result<Self, SourceError> {
         let control = Arc::new(SourceControl::new(settings));
         let ledger = OffsetLedger::new();

@@ -1,5 +1,6 @@
 //! The analysis: what users get for a document (topic `analyses`, HTTP, tables).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -134,7 +135,7 @@ pub struct Analysis {
     /// When the verdict was made.
     pub processed_at: DateTime<Utc>,
     /// Milliseconds per stage.
-    pub timings_ms: BTreeMap<String, f32>,
+    pub timings_ms: BTreeMap<Cow<'static, str>, f32>,
     /// The record it came from.
     pub origin: Position,
 }

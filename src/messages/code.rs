@@ -70,6 +70,8 @@ codes! {
     Conflict = "TM0031", "its state does not allow this", "the message says what state it is in; look at it again";
     NotThisNode = "TM0040", "this node's roles do not include that", "send it to a node with the role: API nodes take documents and answer queries, workers have the models";
     NoWorker = "TM0041", "no worker answers what needs a model", "name workers in node.worker_urls, see /health for their state, or ask a worker itself";
+    InvalidBar = "TM0050", "the bar makes no sense", "prices are finite and over 0, low <= open and close <= high, the interval is a number and s, m, h, d or w";
+    InvalidBacktest = "TM0051", "the backtest or sweep makes no sense", "the message names the field and the row, and what is allowed";
 }
 
 impl ErrorCode {

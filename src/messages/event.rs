@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 
 use super::analysis::{Analysis, SentimentLabel, VerdictLabel};
 use super::code::ErrorCode;
+use super::correlation::CorrelationId;
 use super::dead_letter::StoredDeadLetter;
 use super::document::Document;
 use super::job::{JobChange, JobState};
@@ -26,7 +27,7 @@ pub enum EventKind {
         /// Document id.
         document_id: Arc<str>,
         /// Correlation id.
-        correlation_id: String,
+        correlation_id: CorrelationId,
         /// The document's source.
         source: Arc<str>,
         /// Headline, if it has one.
@@ -123,7 +124,7 @@ impl EventKind {
     pub fn verdict(document: &Document, analysis: &Analysis) -> Self {
         Self::Verdict {
             document_id: Arc::clone(&document.id),
-            correlation_id: analysis.correlation_id.to_string(),
+            correlation_id: analysis.correlation_id.clone(),
             source: Arc::clone(&document.source),
             title: document.title.clone(),
             verdict: analysis.verdict,
@@ -150,7 +151,7 @@ impl EventKind {
 /// One event with its place in the order of this process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts from 1 since the start of the process; a metrics event repeats the last number.
+    /// Counts from 1, on from the events that a store kept of earlier processes; a metrics event repeats the last number.
     pub sequence: u64,
     /// When it was published.
     pub at: DateTime<Utc>,
@@ -186,20 +187,50 @@ impl EventBus {
 
     /// Tells all watchers and keeps the event, unless it is a metrics snapshot.
     pub fn publish(&self, kind: EventKind) {
-        let passing = matches!(kind, EventKind::Metrics { .. });
+        self.publish_all([kind]);
+    }
+
+    /// Publishes several, at one moment and in order.
+    pub fn publish_all(&self, kinds: impl IntoIterator<Item = EventKind>) {
         let mut kept = self.kept.lock();
-        if !passing {
-            kept.last += 1;
+        let at = Utc::now();
+        for kind in kinds {
+            let passing = matches!(kind, EventKind::Metrics { .. });
+            if !passing {
+                kept.last += 1;
+            }
+            let event = Arc::new(Event { sequence: kept.last, at, kind });
+            if !passing {
+                if kept.history.len() == kept.capacity {
+                    kept.history.pop_front();
+                }
+                kept.history.push_back(Arc::clone(&event));
+            }
+            // Without a watcher there is nobody to tell, which is no fault.
+            let _ = self.sender.send(event);
         }
-        let event = Arc::new(Event { sequence: kept.last, at: Utc::now(), kind });
-        if !passing {
+    }
+
+    /// Goes on after the events of earlier processes, oldest first: they are the history's beginning, and new ones are
+    /// numbered after them. For the time before anybody publishes or watches.
+    pub fn resume(&self, events: Vec<Event>) {
+        let mut kept = self.kept.lock();
+        for event in events {
+            if event.sequence <= kept.last {
+                continue;
+            }
+            kept.last = event.sequence;
             if kept.history.len() == kept.capacity {
                 kept.history.pop_front();
             }
-            kept.history.push_back(Arc::clone(&event));
+            kept.history.push_back(Arc::new(event));
         }
-        // Without a watcher there is nobody to tell, which is no fault.
-        let _ = self.sender.send(event);
+    }
+
+    /// Events that are kept at most.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.kept.lock().capacity
     }
 
     /// Number of the last event, 0 before the first.

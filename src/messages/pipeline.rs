@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::{Category, Entity, Sentiment};
+use super::bar::Bar;
 use super::delivery::Delivery;
 use super::document::Document;
 use crate::models::Encoded;
@@ -52,6 +53,15 @@ pub struct Intake {
     pub document: Arc<Document>,
 }
 
+/// Source of bars → bar writer: a decoded, valid bar.
+#[derive(Debug, Clone)]
+pub struct BarIntake {
+    /// The record's way back to its ledger.
+    pub delivery: Delivery,
+    /// The bar.
+    pub bar: Bar,
+}
+
 /// Fingerprinter → embedder.
 #[derive(Debug, Clone)]
 pub struct Fingerprinted {
@@ -59,6 +69,8 @@ pub struct Fingerprinted {
     pub delivery: Delivery,
     /// The document.
     pub document: Arc<Document>,
+    /// SHA-256 of its normalised content.
+    pub content_hash: [u8; 32],
     /// What the duplicate memory said; only [`Sighting::Fresh`] is embedded.
     pub sighting: Sighting,
     /// Milliseconds spent per stage so far.
@@ -72,6 +84,8 @@ pub struct Embedded {
     pub delivery: Delivery,
     /// The document.
     pub document: Arc<Document>,
+    /// SHA-256 of its normalised content.
+    pub content_hash: [u8; 32],
     /// As the fingerprinter set it.
     pub sighting: Sighting,
     /// The embedding; `None` unless the sighting is fresh.
@@ -87,6 +101,8 @@ pub struct Judged {
     pub delivery: Delivery,
     /// The document.
     pub document: Arc<Document>,
+    /// SHA-256 of its normalised content.
+    pub content_hash: [u8; 32],
     /// The sighting after the near-duplicate check.
     pub sighting: Sighting,
     /// The embedding; `None` unless the sighting was fresh at the embedder.
@@ -108,5 +124,55 @@ pub struct Opinion {
     pub entities: Vec<Entity>,
 }
 
-/// Stage name and milliseconds, in the order of the way.
-pub type Timings = Vec<(&'static str, f32)>;
+/// A stage whose time is told, in the order of the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Fingerprinter.
+    Fingerprint,
+    /// Embedder.
+    Embed,
+    /// Deduplicator.
+    Dedup,
+    /// Sentiment analyzer.
+    Sentiment,
+    /// The writer of verdicts.
+    Sql,
+}
+
+impl Stage {
+    /// All, in the order of the way.
+    pub const ALL: [Self; 5] = [Self::Fingerprint, Self::Embed, Self::Dedup, Self::Sentiment, Self::Sql];
+
+    /// Its name in analyses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fingerprint => "fingerprint",
+            Self::Embed => "embed",
+            Self::Dedup => "dedup",
+            Self::Sentiment => "sentiment",
+            Self::Sql => "sql",
+        }
+    }
+}
+
+/// Milliseconds spent per stage so far. Copied with every message, so it owns nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timings {
+    /// By stage; of stages not passed, nothing.
+    passed: [Option<f32>; Stage::ALL.len()],
+}
+
+impl Timings {
+    /// Notes that a stage was passed when this many milliseconds had gone by since the beginning: what no stage before
+    /// took is its own.
+    pub fn stamp(&mut self, stage: Stage, since_beginning_ms: f32) {
+        let before: f32 = self.passed.iter().flatten().sum();
+        self.passed[stage as usize] = Some((since_beginning_ms - before).max(0.0));
+    }
+
+    /// Stages passed, in the order of the way.
+    pub fn iter(&self) -> impl Iterator<Item = (Stage, f32)> + '_ {
+        Stage::ALL.into_iter().zip(self.passed).filter_map(|(stage, elapsed)| Some((stage, elapsed?)))
+    }
+}

@@ -23,6 +23,11 @@ impl Cursor {
         format!("{listing}{:016x}{:016x}", self.time_us, self.seq)
     }
 
+    /// Reads a cursor of a listing that goes up; `None` at its start.
+    pub(super) fn rising(text: Option<&str>, listing: char) -> Result<Option<Self>, StoreError> {
+        text.map(|text| Self::decode(Some(text), listing)).transpose()
+    }
+
     /// Reads a cursor back.
     pub(super) fn decode(text: Option<&str>, listing: char) -> Result<Self, StoreError> {
         let Some(text) = text else { return Ok(Self::START) };
@@ -45,6 +50,18 @@ pub(super) fn checked_limit(limit: usize) -> Result<usize, StoreError> {
         Ok(limit)
     } else {
         Err(StoreError::InvalidQuery(format!("limit must be 1 to {MAX_LIMIT}, got {limit}")))
+    }
+}
+
+/// Most items of one page of market data.
+const MAX_MARKET_LIMIT: usize = 10_000;
+
+/// Checks the size of a page of bars or signals, which are small.
+pub(super) fn checked_market_limit(limit: usize) -> Result<usize, StoreError> {
+    if (1..=MAX_MARKET_LIMIT).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(StoreError::InvalidQuery(format!("limit must be 1 to {MAX_MARKET_LIMIT}, got {limit}")))
     }
 }
 

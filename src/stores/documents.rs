@@ -12,6 +12,7 @@ use crate::messages::correlation::CorrelationId;
 use crate::messages::dead_letter::StoredDeadLetter;
 use crate::messages::document::Document;
 use crate::messages::record::Position;
+use crate::messages::sealed::SealedAnalysis;
 
 /// Why a store call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +48,7 @@ pub struct VerdictRow {
     /// The document.
     pub document: Arc<Document>,
     /// Its analysis, verdict included.
-    pub analysis: Analysis,
+    pub analysis: SealedAnalysis,
     /// The embedding of a stored document.
     pub vector: Option<Arc<[f32]>>,
     /// Hash of the cleaned content, see `text::fingerprint`.
@@ -64,11 +65,17 @@ impl VerdictRow {
             origin: self.analysis.origin.clone(),
             document_id: Arc::clone(&self.document.id),
             correlation_id: self.analysis.correlation_id.clone(),
-            outcome: match self.analysis.verdict {
-                VerdictLabel::Stored => DeliveryOutcome::Stored,
-                VerdictLabel::Duplicate => DeliveryOutcome::Duplicate,
-            },
+            outcome: self.outcome(),
             processed_at: self.analysis.processed_at,
+        }
+    }
+
+    /// What its record did to its document.
+    #[must_use]
+    pub fn outcome(&self) -> DeliveryOutcome {
+        match self.analysis.verdict {
+            VerdictLabel::Stored => DeliveryOutcome::Stored,
+            VerdictLabel::Duplicate => DeliveryOutcome::Duplicate,
         }
     }
 }

@@ -28,3 +28,10 @@ pub(super) fn sentiment_name(label: SentimentLabel) -> &'static str {
         SentimentLabel::Negative => "negative",
     }
 }
+
+/// The sentiment of this name.
+pub(super) fn parse_sentiment(name: &str) -> Option<SentimentLabel> {
+    [SentimentLabel::Positive, SentimentLabel::Neutral, SentimentLabel::Negative]
+        .into_iter()
+        .find(|label| sentiment_name(*label) == name)
+}

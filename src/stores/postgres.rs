@@ -3,16 +3,21 @@
 //! Connections live on threads of the store's own, so that an actor that blocks its thread stalls nobody's socket. Every
 //! call has a deadline; one that passes it closes its connection and the server rolls back what was not committed.
 
+mod backtests;
+mod bars;
 mod columns;
 mod dead_letters;
 mod deliveries;
+pub mod dump;
 mod error;
 mod graphs;
+pub mod load;
 mod logbook;
 mod partitions;
 mod pool;
 mod queries;
 mod schema;
+mod signals;
 mod sql;
 mod target;
 mod tls;

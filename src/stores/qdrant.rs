@@ -12,7 +12,9 @@ mod connection;
 pub mod graphs;
 mod keeper;
 mod points;
+mod reconcile;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -23,13 +25,14 @@ use qdrant_client::qdrant::{
     CountPoints, DeletePoints, FieldType, PayloadSchemaType, PointStruct, QueryBatchPoints, QueryPoints,
     ReadConsistency, ScoredPoint, SearchParams, UpsertPoints,
 };
+use uuid::Uuid;
 
 use self::connection::{CallError, Connection};
 use self::keeper::Keeper;
 use self::points::{State, Statement};
 use super::documents::{DocumentStore, StoreError};
 use super::shared_vectors::SharedVectors;
-use super::vectors::{Neighbor, VectorEntry, VectorIndex, VectorQuery};
+use super::vectors::{Neighbor, Reconcile, VectorEntry, VectorIndex, VectorQuery};
 use crate::config::qdrant::QdrantConfig;
 use crate::messages::analysis::EmbeddingInfo;
 
@@ -77,6 +80,8 @@ struct Shared {
     reason: Mutex<String>,
     /// Stored vectors, as last counted.
     count: AtomicUsize,
+    /// Stored points that the comparison under way did not find in the store of documents yet.
+    unconfirmed: Mutex<HashSet<Uuid>>,
     /// Wakes the keeper.
     wake: tokio::sync::Notify,
 }
@@ -100,6 +105,7 @@ impl QdrantIndex {
             ready: AtomicBool::new(false),
             reason: Mutex::new("the collection was not checked yet".to_owned()),
             count: AtomicUsize::new(0),
+            unconfirmed: Mutex::default(),
             wake: tokio::sync::Notify::new(),
         });
         match shared.ensure_collection().await {
@@ -125,6 +131,19 @@ impl QdrantIndex {
         let found = collection::verify(&connection, config, embedding).await?;
         let about = if found { "fits" } else { "will be created" };
         Ok(format!("qdrant {version} answers, collection {} {about}", config.collection))
+    }
+
+    /// Stored vectors of this encoder in the collection.
+    ///
+    /// # Errors
+    /// If the server does not answer or has no such collection.
+    pub async fn count(config: &QdrantConfig, model: &str) -> Result<u64, StoreError> {
+        let connection = Connection::new(config)?;
+        let answer = connection.ask("count", |client| {
+            let request = count_request(config, model);
+            async move { client.count(request).await }.boxed()
+        });
+        Ok(answer.await?.result.map_or(0, |result| result.count))
     }
 
     /// Waits until the collection was compared with the documents; false if that takes longer.
@@ -199,6 +218,10 @@ impl Shared {
                 async move { client.upsert_points(request).await }.boxed()
             });
             self.noticed(written.await)?;
+            let mut unconfirmed = self.unconfirmed.lock();
+            for id in batch.iter().filter_map(|point| points::uuid(point.id.as_ref()?)) {
+                unconfirmed.remove(&id);
+            }
         }
         Ok(())
     }
@@ -275,12 +298,7 @@ impl Shared {
 
     /// Stored vectors of this encoder, exactly.
     async fn count_stored(&self) -> Result<u64, StoreError> {
-        let request = CountPoints {
-            collection_name: self.config.collection.clone(),
-            filter: Some(Statement::of(&self.embedding.model).state(State::Stored).filter()),
-            exact: Some(true),
-            ..CountPoints::default()
-        };
+        let request = count_request(&self.config, &self.embedding.model);
         let answer = self.connection.ask("count", move |client| {
             let request = request.clone();
             async move { client.count(request).await }.boxed()
@@ -288,6 +306,16 @@ impl Shared {
         let count = self.noticed(answer.await)?.result.map_or(0, |result| result.count);
         self.count.store(usize::try_from(count).unwrap_or(usize::MAX), Ordering::Relaxed);
         Ok(count)
+    }
+}
+
+/// Asks for the number of stored vectors of an encoder.
+fn count_request(config: &QdrantConfig, model: &str) -> CountPoints {
+    CountPoints {
+        collection_name: config.collection.clone(),
+        filter: Some(Statement::of(model).state(State::Stored).filter()),
+        exact: Some(true),
+        ..CountPoints::default()
     }
 }
 
@@ -339,6 +367,10 @@ impl VectorIndex for QdrantIndex {
             Ok(found.into_iter().zip(&stated).map(|(points, (query, _))| ordered(points, query)).collect())
         }
         .boxed()
+    }
+
+    fn reconcile(&self) -> Option<&dyn Reconcile> {
+        Some(self)
     }
 
     fn len(&self) -> usize {

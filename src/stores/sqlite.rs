@@ -3,12 +3,17 @@
 //! One thread writes, a few read; each owns its connection. Writes that wait together share one transaction and one
 //! sync. Every call has a deadline and must be made inside a tokio runtime with its timer on.
 
+mod backtests;
+mod bars;
 mod connection;
 mod dead_letters;
 mod deliveries;
+mod events;
+pub mod figures;
 mod graphs;
 pub mod jobs;
 mod queries;
+mod signals;
 mod verdicts;
 mod workers;
 
@@ -44,6 +49,8 @@ pub struct SqliteStore {
     workers: Workers,
     /// Until when faults are injected.
     failing_until: Mutex<Option<Instant>>,
+    /// The events that are kept, until the store closes.
+    events: Mutex<Option<Arc<events::Kept>>>,
 }
 
 impl SqliteStore {
@@ -53,7 +60,8 @@ impl SqliteStore {
     /// [`StoreError::Damaged`] names a file that is no database of ours or of a newer program;
     /// [`StoreError::Unavailable`] one that can't be opened.
     pub fn open(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { workers: Workers::start(path, config, connection::MIGRATIONS)?, failing_until: Mutex::new(None) })
+        let workers = Workers::start(path, config, connection::MIGRATIONS)?;
+        Ok(Self { workers, failing_until: Mutex::new(None), events: Mutex::new(None) })
     }
 
     /// Fails while faults are injected.
@@ -214,6 +222,7 @@ impl DocumentStore for SqliteStore {
     }
 
     fn close(&self) {
+        self.finish_events();
         self.workers.close();
     }
 

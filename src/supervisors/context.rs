@@ -1,11 +1,12 @@
 //! What an actor or a service sees of the runtime.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 
 use super::fault::Fault;
 use super::link::{Link, StopMode};
-use super::mailbox::{Core, Mailbox, TrySendError};
+use super::mailbox::{Core, Mailbox, MailboxClosed, TrySendError};
 use super::queue::Outcome;
 
 /// What an actor sees of the runtime while it handles a batch.
@@ -56,6 +57,31 @@ impl<M> Context<M> {
         };
         let _wait = self.link.back_pressured();
         to.send(message).await.map_err(|_| closed())
+    }
+
+    /// Sends all on in order, as [`Context::send`] does, each message finishing the next one of the batch: one turn at
+    /// both mailboxes for as many as there is room for, where single sends wake the receiver for each.
+    ///
+    /// # Errors
+    /// As [`Context::send`]. What was sent until then is finished.
+    pub async fn forward<T: Send + 'static>(
+        &self,
+        to: &Mailbox<T>,
+        messages: impl IntoIterator<Item = T>,
+    ) -> Result<(), Fault> {
+        let mut messages: VecDeque<T> = messages.into_iter().collect();
+        loop {
+            if self.link.is_fenced() {
+                return Err(Fault::broken("this incarnation was replaced"));
+            }
+            let sent = to
+                .try_send_front(&mut messages)
+                .map_err(|MailboxClosed| Fault::DownstreamClosed { mailbox: to.name().to_owned() })?;
+            self.done(sent);
+            let Some(next) = messages.pop_front() else { return Ok(()) };
+            self.send(to, next).await?;
+            self.done(1);
+        }
     }
 
     /// Whether a stop was asked for.

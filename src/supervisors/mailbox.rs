@@ -3,6 +3,7 @@
 //! A message's permit is given back when its work has ended, not when it is taken out: queued and in flight together
 //! never exceed the capacity. The queue outlives the actor's incarnations; what was in flight at a crash is still here.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +23,11 @@ use crate::messages::code::ErrorCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the mailbox is closed")]
 pub struct SendError<M>(pub M);
+
+/// The mailbox is closed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the mailbox is closed")]
+pub struct MailboxClosed;
 
 /// The message was not taken; gives it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +115,29 @@ impl<M> Mailbox<M> {
         Ok(())
     }
 
+    /// Sends messages from the front while there is room, in order, under one lock and with one wake-up; returns how many.
+    /// The others stay where they are.
+    ///
+    /// # Errors
+    /// [`MailboxClosed`] if the mailbox is closed; all messages stay.
+    pub fn try_send_front(&self, messages: &mut VecDeque<M>) -> Result<usize, MailboxClosed> {
+        let mut after = After::default();
+        let mut queue = self.core.queue.lock();
+        if queue.closed {
+            return Err(MailboxClosed);
+        }
+        let now = Instant::now();
+        let before = messages.len();
+        while !messages.is_empty() && queue.admit() {
+            if let Some(message) = messages.pop_front() {
+                queue.push(message, now, &mut after);
+            }
+        }
+        drop(queue);
+        after.run();
+        Ok(before - messages.len())
+    }
+
     /// Sends, waiting for room no longer than `patience`.
     ///
     /// # Errors
@@ -126,6 +155,11 @@ impl<M> Mailbox<M> {
             Ok(false) => Err(SendTimeoutError::Closed(message)),
             Err(_) => Err(SendTimeoutError::Timeout(message)),
         }
+    }
+
+    /// How many messages can be sent now without waiting.
+    pub fn room(&self) -> usize {
+        self.core.queue.lock().room()
     }
 
     /// Messages queued and in flight.

@@ -204,6 +204,11 @@ impl<M> Queue<M> {
         self.slots.iter().filter_map(|slot| slot.taken).min()
     }
 
+    /// Permits that are free; none while senders wait, as theirs come first.
+    pub fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.used)
+    }
+
     /// Takes a permit if there is room and nobody waits.
     pub fn admit(&mut self) -> bool {
         let room = self.used < self.capacity;

@@ -85,6 +85,8 @@ catalogue! {
     Recorder: Gauge "tidemill_job_queue_depth" Count ["queue"] "Jobs that wait, by kind";
     Recorder: Histogram "tidemill_job_wait_seconds" Seconds ["kind"] "Time from when a job might start to its start";
     Recorder: Histogram "tidemill_job_run_seconds" Seconds ["kind"] "Time of one attempt of a job";
+    Recorder: Counter "tidemill_bars_stored_total" Count [] "Bars written to the store";
+    Recorder: Counter "tidemill_backtest_bars_total" Count ["device"] "Bars that backtests and sweeps went over, by device; each set of parameters counts";
     Recorder: Counter "tidemill_http_requests_total" Count ["route", "method", "status"] "HTTP requests by route, method and status";
     Recorder: Histogram "tidemill_http_request_seconds" Seconds ["route"] "Time of HTTP requests by route";
     Recorder: Counter "tidemill_worker_requests_total" Count ["worker", "outcome"] "Requests an API node passed on, by worker and outcome";

@@ -1,5 +1,6 @@
 //! Events: each is log line and counter at once, so that the two cannot drift.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -51,12 +52,18 @@ pub struct DocumentJudged<'a> {
     pub correlation_id: &'a CorrelationId,
 }
 
-impl DocumentJudged<'_> {
-    /// Logs and counts it.
-    pub fn emit(self) {
-        let Self { id, source, verdict, since_accepted, correlation_id } = self;
-        metrics::document_judged(source, verdict, since_accepted);
-        debug!(document = id, source, verdict, seconds = since_accepted.as_secs_f64(), %correlation_id, "document judged");
+impl<'a> DocumentJudged<'a> {
+    /// Logs each and counts them, those of one source and verdict together.
+    pub fn emit_all(judged: impl IntoIterator<Item = Self>) {
+        let mut counted: BTreeMap<(&'a str, &'static str), Vec<Duration>> = BTreeMap::new();
+        for Self { id, source, verdict, since_accepted, correlation_id } in judged {
+            counted.entry((source, verdict)).or_default().push(since_accepted);
+            let seconds = since_accepted.as_secs_f64();
+            debug!(document = id, source, verdict, seconds, %correlation_id, "document judged");
+        }
+        for ((source, verdict), since_accepted) in counted {
+            metrics::documents_judged(source, verdict, &since_accepted);
+        }
     }
 }
 

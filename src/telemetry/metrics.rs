@@ -46,11 +46,13 @@ fn source_label(source: &str) -> String {
     "other".to_owned()
 }
 
-/// A verdict was made durable; `since_accepted` runs from the record's own time.
-pub fn document_judged(source: &str, verdict: &'static str, since_accepted: Duration) {
+/// Verdicts of one kind were made durable; each `since_accepted` runs from the record's own time.
+pub fn documents_judged(source: &str, verdict: &'static str, since_accepted: &[Duration]) {
     let source = source_label(source);
-    counter!("tidemill_documents_total", "source" => source.clone(), "verdict" => verdict).increment(1);
-    histogram!("tidemill_document_seconds", "source" => source).record(since_accepted.as_secs_f64());
+    let count = since_accepted.len() as u64;
+    counter!("tidemill_documents_total", "source" => source.clone(), "verdict" => verdict).increment(count);
+    let seconds = histogram!("tidemill_document_seconds", "source" => source);
+    since_accepted.iter().for_each(|since| seconds.record(since.as_secs_f64()));
 }
 
 /// The group's lag in one partition.
@@ -65,9 +67,19 @@ pub fn offsets_committed(outcome: &'static str) {
     counter!("tidemill_kafka_commits_total", "outcome" => outcome).increment(1);
 }
 
-/// How many partitions are paused now.
-pub fn paused_partitions(count: u32) {
-    gauge!("tidemill_kafka_paused_partitions").set(f64::from(count));
+/// So many more partitions are paused now.
+pub fn paused_partitions(change: f64) {
+    gauge!("tidemill_kafka_paused_partitions").increment(change);
+}
+
+/// Bars were made durable.
+pub fn bars_stored(count: u64) {
+    counter!("tidemill_bars_stored_total").increment(count);
+}
+
+/// A backtest or sweep went over so many bars, sets of parameters times bars each.
+pub fn backtest_bars(device: &str, bars: u64) {
+    counter!("tidemill_backtest_bars_total", "device" => device.to_owned()).increment(bars);
 }
 
 /// A dead letter was made durable.

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn histograms_are_exported_with_buckets() {
         let handle = install().unwrap();
-        metrics::document_judged("buckets-test", "stored", Duration::from_millis(3));
+        metrics::documents_judged("buckets-test", "stored", &[Duration::from_millis(3)]);
         metrics::batch_embedded(32, 900);
         let text = handle.render();
         for expected in [

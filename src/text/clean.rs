@@ -44,6 +44,9 @@ const OPENERS: [char; 6] = ['(', '[', '<', '"', '\'', '“'];
 /// Zero-width joiners are kept after non-ASCII letters and pictures, where Persian, Indic scripts and emoji need them.
 #[must_use]
 pub fn clean(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
     let decoded = decode_entities(text);
     let mut kept = String::with_capacity(decoded.len());
     let mut gap = false;
@@ -68,6 +71,22 @@ pub fn clean(text: &str) -> String {
         IsNormalized::Yes => kept,
         IsNormalized::No | IsNormalized::Maybe => kept.nfc().collect(),
     }
+}
+
+/// As [`clean`], of a text that is no longer needed: most texts are clean and stay where they are.
+#[must_use]
+pub fn cleaned(text: String) -> String {
+    if is_plain(&text) { text } else { clean(&text) }
+}
+
+/// Whether cleaning would change nothing, seen at a glance: visible ASCII and single spaces between, no entity.
+fn is_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let odd = |byte: u8| !matches!(byte, b' '..=b'~') || byte == b'&';
+    // counted instead of searched for, so that many bytes are looked at at once
+    let odd = bytes.iter().filter(|&&byte| odd(byte)).count();
+    let double = bytes.iter().zip(bytes.iter().skip(1)).filter(|pair| *pair == (&b' ', &b' ')).count();
+    odd + double == 0 && bytes.first() != Some(&b' ') && bytes.last() != Some(&b' ')
 }
 
 /// Whether the character steers terminals or the direction of text, or cannot be seen.
@@ -267,6 +286,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn plain_texts_are_those_that_cleaning_leaves_alone(text in "[ -~]{0,40}") {
+            if is_plain(&text) {
+                prop_assert_eq!(clean(&format!("{text}é")), format!("{text}é"));
+            }
+        }
+
         #[test]
         fn cleaning_is_idempotent_without_entities(text in "[^&]{0,80}") {
             let once = clean(&text);

@@ -1,10 +1,13 @@
 //! Decoding: bytes of a record to a valid [`Document`], or the exact reason why not.
 
+mod fields;
+
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::clean::{clean, is_invisible};
+use self::fields::{Field, Fields, Parsed};
+use super::clean::{cleaned, is_invisible};
 use crate::config::documents::DocumentsConfig;
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::document::Document;
@@ -27,8 +30,34 @@ const QUOTED_CHARS: usize = 40;
 /// # Errors
 /// A [`Rejection`] with the code and field at fault; for JSON that does not parse, line and column.
 pub fn decode(bytes: &[u8], limits: &DocumentsConfig, now: DateTime<Utc>) -> Result<Document, Rejection> {
-    if bytes.len() > limits.max_record_bytes {
-        let message = format!("the record has {} bytes, at most {} are allowed", bytes.len(), limits.max_record_bytes);
+    let text = checked(bytes, limits.max_record_bytes, limits.max_depth)?;
+    match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
+        Parsed::Object(fields) => from_fields(*fields, limits, now),
+        Parsed::Other(kind) => Err(no_object("a document", kind)),
+    }
+}
+
+/// Parses one JSON object; `what` it is meant to be stands in the errors.
+///
+/// # Errors
+/// A [`Rejection`] if it is too large, no UTF-8, nested too deeply, no JSON or no object.
+pub(crate) fn object(
+    bytes: &[u8],
+    max_bytes: usize,
+    max_depth: usize,
+    what: &str,
+) -> Result<Map<String, Value>, Rejection> {
+    let text = checked(bytes, max_bytes, max_depth)?;
+    match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
+        Value::Object(object) => Ok(object),
+        other => Err(no_object(what, kind(&other))),
+    }
+}
+
+/// The text of a record, if it may be parsed.
+fn checked(bytes: &[u8], max_bytes: usize, max_depth: usize) -> Result<&str, Rejection> {
+    if bytes.len() > max_bytes {
+        let message = format!("the record has {} bytes, at most {max_bytes} are allowed", bytes.len());
         return Err(Rejection::new(ErrorCode::TooLarge, message));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -36,14 +65,12 @@ pub fn decode(bytes: &[u8], limits: &DocumentsConfig, now: DateTime<Utc>) -> Res
         Rejection::new(ErrorCode::InvalidUtf8, format!("invalid UTF-8 at byte {at} (0x{:02x})", bytes[at]))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    check_depth(text, limits.max_depth)?;
-    match serde_json::from_str(text).map_err(|error| invalid_json(&error, text))? {
-        Value::Object(object) => from_object(object, limits, now),
-        other => {
-            let message = format!("a document must be a JSON object, got {}", kind(&other));
-            Err(Rejection::new(ErrorCode::WrongType, message))
-        }
-    }
+    check_depth(text, max_depth)?;
+    Ok(text)
+}
+
+fn no_object(what: &str, kind: &str) -> Rejection {
+    Rejection::new(ErrorCode::WrongType, format!("{what} must be a JSON object, got {kind}"))
 }
 
 /// Makes a document of a parsed object; see [`decode`].
@@ -51,20 +78,24 @@ pub fn decode(bytes: &[u8], limits: &DocumentsConfig, now: DateTime<Utc>) -> Res
 /// # Errors
 /// A [`Rejection`] with the code and field at fault.
 pub fn from_object(
-    mut object: Map<String, Value>,
+    object: Map<String, Value>,
     limits: &DocumentsConfig,
     now: DateTime<Utc>,
 ) -> Result<Document, Rejection> {
-    let source = source(&mut object)?;
-    let given_id = id(&mut object, limits)?;
-    let url = url(&mut object, limits)?;
-    let title = short_text(&mut object, "title", limits)?;
-    let text = text(&mut object, limits)?;
-    let author = short_text(&mut object, "author", limits)?;
-    let published_at = published_at(&mut object, limits, now)?;
-    let symbols = symbols(&mut object, limits)?;
-    let lang = lang(&mut object)?;
-    let metadata = metadata(object)?;
+    from_fields(object.into_iter().collect(), limits, now)
+}
+
+fn from_fields(mut fields: Fields, limits: &DocumentsConfig, now: DateTime<Utc>) -> Result<Document, Rejection> {
+    let source = source(&mut fields)?;
+    let given_id = id(&mut fields, limits)?;
+    let url = url(&mut fields, limits)?;
+    let title = short_text(&mut fields, Field::Title, limits)?;
+    let text = text(&mut fields, limits)?;
+    let author = short_text(&mut fields, Field::Author, limits)?;
+    let published_at = published_at(&mut fields, limits, now)?;
+    let symbols = symbols(&mut fields, limits)?;
+    let lang = lang(&mut fields)?;
+    let metadata = metadata(fields)?;
     let id = given_id.unwrap_or_else(|| derive_id(&source, url.as_deref(), &text));
     Ok(Document {
         id: id.into(),
@@ -89,6 +120,10 @@ pub fn derive_id(source: &str, url: Option<&str>, text: &str) -> String {
 
 /// Refuses deep nesting before the recursive parser sees it.
 fn check_depth(text: &str, max_depth: usize) -> Result<(), Rejection> {
+    // with so few openers, wherever they stand, it can't be deeper; most records end here
+    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= max_depth {
+        return Ok(());
+    }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in text.bytes().enumerate() {
         if in_string {
@@ -157,17 +192,17 @@ fn wrong_type(field: &str, needed: &str, got: &Value) -> Rejection {
     Rejection::field(ErrorCode::WrongType, field, format!("{field} must be {needed}, got {}", kind(got)))
 }
 
-/// Takes a string field out of the object.
-fn string(object: &mut Map<String, Value>, field: &str) -> Result<Option<String>, Rejection> {
-    match object.remove(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(wrong_type(field, "a string", &other)),
+/// Takes a string field.
+fn string(fields: &mut Fields, field: Field) -> Result<Option<String>, Rejection> {
+    match fields.take(field) {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        other => Err(wrong_type(field.name(), "a string", &other)),
     }
 }
 
-fn source(object: &mut Map<String, Value>) -> Result<String, Rejection> {
-    let Some(source) = string(object, "source")? else {
+fn source(fields: &mut Fields) -> Result<String, Rejection> {
+    let Some(source) = string(fields, Field::Source)? else {
         return Err(Rejection::field(ErrorCode::MissingField, "source", "source is missing"));
     };
     let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
@@ -184,8 +219,8 @@ fn source(object: &mut Map<String, Value>) -> Result<String, Rejection> {
     Err(Rejection::field(ErrorCode::InvalidSource, "source", message))
 }
 
-fn id(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Option<String>, Rejection> {
-    let Some(id) = string(object, "id")? else { return Ok(None) };
+fn id(fields: &mut Fields, limits: &DocumentsConfig) -> Result<Option<String>, Rejection> {
+    let Some(id) = string(fields, Field::Id)? else { return Ok(None) };
     let refuse = |message: String| Err(Rejection::field(ErrorCode::InvalidId, "id", message));
     if id.trim().is_empty() {
         return refuse("id is empty; leave it out to have one derived".to_owned());
@@ -199,8 +234,8 @@ fn id(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Optio
     Ok(Some(id))
 }
 
-fn url(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Option<String>, Rejection> {
-    let Some(url) = string(object, "url")? else { return Ok(None) };
+fn url(fields: &mut Fields, limits: &DocumentsConfig) -> Result<Option<String>, Rejection> {
+    let Some(url) = string(fields, Field::Url)? else { return Ok(None) };
     let url = url.trim();
     if url.is_empty() {
         return Ok(None);
@@ -228,13 +263,9 @@ fn url(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Opti
 }
 
 /// Title or author: cleaned, absent when nothing is left.
-fn short_text(
-    object: &mut Map<String, Value>,
-    field: &str,
-    limits: &DocumentsConfig,
-) -> Result<Option<String>, Rejection> {
-    let Some(raw) = string(object, field)? else { return Ok(None) };
-    let cleaned = clean(&raw);
+fn short_text(fields: &mut Fields, field: Field, limits: &DocumentsConfig) -> Result<Option<String>, Rejection> {
+    let Some(raw) = string(fields, field)? else { return Ok(None) };
+    let (cleaned, field) = (cleaned(raw), field.name());
     if cleaned.len() > limits.max_title_bytes {
         let message = format!("{field} has {} bytes, at most {} are allowed", cleaned.len(), limits.max_title_bytes);
         return Err(Rejection::field(ErrorCode::TooLarge, field, message));
@@ -242,13 +273,14 @@ fn short_text(
     Ok(Some(cleaned).filter(|cleaned| !cleaned.is_empty()))
 }
 
-fn text(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<String, Rejection> {
-    let Some(raw) = string(object, "text")? else {
+fn text(fields: &mut Fields, limits: &DocumentsConfig) -> Result<String, Rejection> {
+    let Some(raw) = string(fields, Field::Text)? else {
         return Err(Rejection::field(ErrorCode::MissingField, "text", "text is missing"));
     };
-    let cleaned = clean(&raw);
+    let was_empty = raw.is_empty();
+    let cleaned = cleaned(raw);
     if cleaned.is_empty() {
-        let message = if raw.is_empty() { "text is empty" } else { "text has no visible character" };
+        let message = if was_empty { "text is empty" } else { "text has no visible character" };
         return Err(Rejection::field(ErrorCode::EmptyText, "text", message));
     }
     if cleaned.len() > limits.max_text_bytes {
@@ -259,12 +291,12 @@ fn text(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Str
 }
 
 fn published_at(
-    object: &mut Map<String, Value>,
+    fields: &mut Fields,
     limits: &DocumentsConfig,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, Rejection> {
     const FIELD: &str = "published_at";
-    let Some(raw) = string(object, FIELD)? else { return Ok(None) };
+    let Some(raw) = string(fields, Field::PublishedAt)? else { return Ok(None) };
     let refuse = |message: String| Err(Rejection::field(ErrorCode::InvalidTime, FIELD, message));
     let Ok(time) = DateTime::parse_from_rfc3339(raw.trim()) else {
         return refuse(format!("{FIELD} must be an RFC 3339 time such as 2026-01-31T09:30:00Z, got {}", quoted(&raw)));
@@ -277,11 +309,11 @@ fn published_at(
     Ok(Some(time))
 }
 
-fn symbols(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<Vec<String>, Rejection> {
-    let items = match object.remove("symbols") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(items)) => items,
-        Some(other) => return Err(wrong_type("symbols", "an array of strings", &other)),
+fn symbols(fields: &mut Fields, limits: &DocumentsConfig) -> Result<Vec<String>, Rejection> {
+    let items = match fields.take(Field::Symbols) {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(items) => items,
+        other => return Err(wrong_type("symbols", "an array of strings", &other)),
     };
     if items.len() > limits.max_symbols {
         let message = format!("{} symbols, at most {} are allowed", items.len(), limits.max_symbols);
@@ -291,7 +323,7 @@ fn symbols(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<
     for (index, item) in items.into_iter().enumerate() {
         let field = format!("symbols[{index}]");
         let Value::String(raw) = item else { return Err(wrong_type(&field, "a string", &item)) };
-        let cleaned = clean(&raw);
+        let cleaned = cleaned(raw);
         let symbol = cleaned.strip_prefix('$').unwrap_or(&cleaned).to_uppercase();
         let chars = symbol.chars().count();
         if chars > limits.max_symbol_chars {
@@ -305,8 +337,8 @@ fn symbols(object: &mut Map<String, Value>, limits: &DocumentsConfig) -> Result<
     Ok(symbols)
 }
 
-fn lang(object: &mut Map<String, Value>) -> Result<Option<String>, Rejection> {
-    let Some(raw) = string(object, "lang")? else { return Ok(None) };
+fn lang(fields: &mut Fields) -> Result<Option<String>, Rejection> {
+    let Some(raw) = string(fields, Field::Lang)? else { return Ok(None) };
     let tag = raw.trim().replace('_', "-");
     if tag.is_empty() {
         return Ok(None);
@@ -322,13 +354,13 @@ fn lang(object: &mut Map<String, Value>) -> Result<Option<String>, Rejection> {
 }
 
 /// `metadata` with the unknown fields beside it; a name that is already taken gets `_` in front.
-fn metadata(mut object: Map<String, Value>) -> Result<Map<String, Value>, Rejection> {
-    let mut metadata = match object.remove("metadata") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(metadata)) => metadata,
-        Some(other) => return Err(wrong_type("metadata", "an object", &other)),
+fn metadata(mut fields: Fields) -> Result<Map<String, Value>, Rejection> {
+    let mut metadata = match fields.take(Field::Metadata) {
+        Value::Null => Map::new(),
+        Value::Object(metadata) => metadata,
+        other => return Err(wrong_type("metadata", "an object", &other)),
     };
-    for (mut name, value) in object {
+    for (mut name, value) in fields.others {
         while metadata.contains_key(&name) {
             name.insert(0, '_');
         }

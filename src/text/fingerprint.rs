@@ -3,13 +3,15 @@
 //! Both are made of the same normalised words, so that what differs in case, punctuation, links or typography
 //! alone is the same. Numbers keep what gives them their meaning: sign, decimal point, percent and currency.
 
-use std::sync::LazyLock;
+mod critical;
+mod minhash;
 
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use self::critical::is_critical;
 use super::clean::{is_invisible, with_title, without_urls};
 use crate::messages::document::Document;
 
@@ -20,173 +22,12 @@ pub const PERMUTATIONS: usize = 128;
 /// words does not make another story. Shorter texts must agree in all their critical words.
 const LONG_TEXT_WORDS: usize = 64;
 
-/// Words that turn the meaning of a headline around. Short texts that differ in any are no copies.
-const CRITICAL_WORDS: &[&str] = &[
-    "above",
-    "accelerate",
-    "accelerates",
-    "accept",
-    "accepts",
-    "add",
-    "adds",
-    "against",
-    "approve",
-    "approved",
-    "approves",
-    "ask",
-    "bear",
-    "bearish",
-    "beat",
-    "beats",
-    "below",
-    "block",
-    "blocked",
-    "blocks",
-    "bull",
-    "bullish",
-    "buy",
-    "buys",
-    "call",
-    "calls",
-    "cancel",
-    "cancels",
-    "climb",
-    "climbs",
-    "close",
-    "closes",
-    "crash",
-    "crashes",
-    "cut",
-    "cuts",
-    "decline",
-    "declines",
-    "decrease",
-    "decreases",
-    "denied",
-    "denies",
-    "deny",
-    "down",
-    "downgrade",
-    "downgraded",
-    "downgrades",
-    "drop",
-    "dropped",
-    "drops",
-    "end",
-    "ends",
-    "fail",
-    "fails",
-    "fall",
-    "falling",
-    "falls",
-    "fell",
-    "first",
-    "fourth",
-    "gain",
-    "gains",
-    "growth",
-    "halt",
-    "halts",
-    "higher",
-    "hike",
-    "hikes",
-    "hold",
-    "holds",
-    "increase",
-    "increases",
-    "jump",
-    "jumps",
-    "lift",
-    "lifts",
-    "long",
-    "lose",
-    "loses",
-    "loss",
-    "losses",
-    "lower",
-    "lowered",
-    "lowers",
-    "miss",
-    "missed",
-    "misses",
-    "narrows",
-    "negative",
-    "never",
-    "no",
-    "not",
-    "open",
-    "opens",
-    "outperform",
-    "overweight",
-    "pause",
-    "pauses",
-    "plunge",
-    "plunges",
-    "positive",
-    "profit",
-    "put",
-    "puts",
-    "raise",
-    "raised",
-    "raises",
-    "rallies",
-    "rally",
-    "reduce",
-    "reduces",
-    "reject",
-    "rejected",
-    "rejects",
-    "resume",
-    "resumes",
-    "rise",
-    "rises",
-    "rising",
-    "rose",
-    "second",
-    "sell",
-    "sells",
-    "short",
-    "shrinks",
-    "sink",
-    "sinks",
-    "slide",
-    "slides",
-    "slow",
-    "slows",
-    "slump",
-    "slumps",
-    "soar",
-    "soars",
-    "start",
-    "starts",
-    "stop",
-    "stops",
-    "surge",
-    "surges",
-    "third",
-    "top",
-    "tops",
-    "tumble",
-    "tumbles",
-    "under",
-    "underperform",
-    "underweight",
-    "up",
-    "upgrade",
-    "upgraded",
-    "upgrades",
-    "widens",
-    "win",
-    "wins",
-    "without",
-];
-
 /// `MinHash` signature of a text, 16 bits per permutation, with a digest of its critical words.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Signature {
     /// Low 16 bits of the minimum under each permutation.
     values: [u16; PERMUTATIONS],
-    /// Digest of numbers, cashtags and [`CRITICAL_WORDS`] whatever their order; 0 for long texts.
+    /// Digest of numbers, cashtags and [critical words](self::critical) whatever their order; 0 for long texts.
     critical: u64,
 }
 
@@ -298,9 +139,10 @@ impl Words {
     }
 
     fn split(text: &str) -> Self {
-        let mut words = Self { text: String::with_capacity(text.len() + 8), ranges: Vec::new(), critical: 0 };
+        let ranges = Vec::with_capacity(text.len() / 5 + 1);
+        let mut words = Self { text: String::with_capacity(text.len() + 8), ranges, critical: 0 };
         if text.is_ascii() {
-            words.scan(text.chars());
+            words.scan_ascii(text.as_bytes());
         } else {
             words.scan(text.nfkc());
         }
@@ -313,27 +155,47 @@ impl Words {
         let mut cashtag = false;
         while let Some(character) = characters.next() {
             let next = characters.peek().copied().unwrap_or(' ');
-            match role(before, character, next) {
-                Role::Letter => self.text.extend(character.to_lowercase()),
-                Role::Alone => {
-                    self.end_word(cashtag);
-                    cashtag = false;
-                    self.text.extend(character.to_lowercase());
-                    self.end_word(false);
-                }
-                Role::Cashtag => {
-                    self.end_word(cashtag);
-                    cashtag = true;
-                }
-                Role::Gap => {
-                    self.end_word(cashtag);
-                    cashtag = false;
-                }
-                Role::Nothing => {}
-            }
+            cashtag = self.step(role(before, character, next), character, cashtag);
             before = character;
         }
         self.end_word(cashtag);
+    }
+
+    /// As [`Words::scan`], of ASCII alone, where most characters are letters.
+    fn scan_ascii(&mut self, bytes: &[u8]) {
+        let mut before = b' ';
+        let mut cashtag = false;
+        for (at, &byte) in bytes.iter().enumerate() {
+            if byte.is_ascii_alphanumeric() {
+                self.text.push(char::from(byte.to_ascii_lowercase()));
+            } else {
+                let next = bytes.get(at + 1).copied().unwrap_or(b' ');
+                cashtag = self.step(role(before.into(), byte.into(), next.into()), byte.into(), cashtag);
+            }
+            before = byte;
+        }
+        self.end_word(cashtag);
+    }
+
+    /// Does what a character's role says; returns whether the word it begins or goes on with is a cashtag.
+    fn step(&mut self, role: Role, character: char, cashtag: bool) -> bool {
+        match role {
+            Role::Letter => {
+                self.text.extend(character.to_lowercase());
+                cashtag
+            }
+            Role::Alone => {
+                self.end_word(cashtag);
+                self.text.extend(character.to_lowercase());
+                self.end_word(false);
+                false
+            }
+            Role::Cashtag | Role::Gap => {
+                self.end_word(cashtag);
+                matches!(role, Role::Cashtag)
+            }
+            Role::Nothing => cashtag,
+        }
     }
 
     /// Ends the word written last, if there is one.
@@ -343,7 +205,7 @@ impl Words {
             return;
         }
         let word = &self.text[start..];
-        if cashtag || word.bytes().any(|byte| byte.is_ascii_digit()) || CRITICAL_WORDS.binary_search(&word).is_ok() {
+        if cashtag || word.bytes().any(|byte| byte.is_ascii_digit()) || is_critical(word) {
             // A sum of odd squares: order does not count, how often a word comes does.
             let hash = xxh3_64_with_seed(word.as_bytes(), 0x51) | 1;
             self.critical = self.critical.wrapping_add(hash.wrapping_mul(hash));
@@ -355,6 +217,7 @@ impl Words {
 }
 
 /// What a character does to the words around it.
+#[derive(Clone, Copy)]
 enum Role {
     Letter,
     Alone,
@@ -398,68 +261,27 @@ fn is_unspaced(character: char) -> bool {
         | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// Multipliers and addends of the permutations `x → a·x + b (mod 2³²)`, drawn once from a fixed hash.
-static PERMUTATION: LazyLock<([u32; PERMUTATIONS], [u32; PERMUTATIONS])> = LazyLock::new(|| {
-    let draw = |index: usize, seed: u64| {
-        let hash = xxh3_64_with_seed(&(index as u64).to_le_bytes(), seed);
-        u32::try_from(hash >> 32).unwrap_or_default()
-    };
-    (std::array::from_fn(|index| draw(index, 0xa) | 1), std::array::from_fn(|index| draw(index, 0xb)))
-});
-
 /// Signs word pairs and triples; a single word stands for itself.
 fn sign(words: &Words) -> Signature {
-    let mut minima = [u32::MAX; PERMUTATIONS];
-    let mut add = |shingle: &str| {
-        let hash = xxh3_64_with_seed(shingle.as_bytes(), 0x7d) >> 32;
-        lower_minima(&mut minima, u32::try_from(hash).unwrap_or_default());
-    };
     let ranges = &words.ranges;
-    let span = |first: usize, last: usize| &words.text[ranges[first].0 as usize..ranges[last].1 as usize];
+    let span = |first: usize, last: usize| shingle(&words.text[ranges[first].0 as usize..ranges[last].1 as usize]);
+    let mut hashes = Vec::with_capacity(2 * ranges.len());
     if ranges.len() == 1 {
-        add(span(0, 0));
+        hashes.push(span(0, 0));
     }
     for first in 0..ranges.len().saturating_sub(1) {
-        add(span(first, first + 1));
+        hashes.push(span(first, first + 1));
         if first + 2 < ranges.len() {
-            add(span(first, first + 2));
+            hashes.push(span(first, first + 2));
         }
     }
     let critical = if ranges.len() < LONG_TEXT_WORDS { words.critical } else { 0 };
     #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are what is kept")]
-    Signature { values: minima.map(|minimum| minimum as u16), critical }
+    Signature { values: minhash::minima(&hashes).map(|minimum| minimum as u16), critical }
 }
 
-/// Lowers each minimum to the hash's place under its permutation.
-fn lower_minima(minima: &mut [u32; PERMUTATIONS], hash: u32) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, as was just asked.
-        unsafe { lower_minima_avx2(minima, hash) };
-        return;
-    }
-    lower_minima_plain(minima, hash);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn lower_minima_avx2(minima: &mut [u32; PERMUTATIONS], hash: u32) {
-    lower_minima_plain(minima, hash);
-}
-
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "compiled once per instruction set, by inlining into its caller")]
-fn lower_minima_plain(minima: &mut [u32; PERMUTATIONS], hash: u32) {
-    let (multipliers, addends) = &*PERMUTATION;
-    for ((minimum, multiplier), addend) in minima.iter_mut().zip(multipliers).zip(addends) {
-        *minimum = (*minimum).min(mix(hash.wrapping_mul(*multiplier).wrapping_add(*addend)));
-    }
-}
-
-/// Spreads the high bits over the low ones, a bijection: a linear permutation alone orders close values alike.
-#[inline]
-fn mix(value: u32) -> u32 {
-    value ^ (value >> 15)
+fn shingle(words: &str) -> u32 {
+    u32::try_from(xxh3_64_with_seed(words.as_bytes(), 0x7d) >> 32).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -470,12 +292,6 @@ mod tests {
 
     fn hash(text: &str) -> [u8; 32] {
         fingerprint(None, text).content_hash
-    }
-
-    #[test]
-    fn critical_words_are_sorted_for_binary_search() {
-        let sorted = CRITICAL_WORDS.windows(2).all(|pair| pair[0] < pair[1]);
-        assert!(sorted, "{:?}", CRITICAL_WORDS.windows(2).find(|pair| pair[0] >= pair[1]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::fingerprint::{Fingerprint, signature};
-use super::lsh::{Chains, Lsh};
+use super::lsh::{Chains, Keys, Lsh};
 use crate::config::dedup::DedupConfig;
 use crate::messages::pipeline::{DuplicateOf, DuplicateRule, Sighting};
 use crate::messages::record::Position;
@@ -123,7 +123,8 @@ impl DuplicateMemory {
             held.sort_unstable();
             for (_, slot) in held {
                 if let Some(entry) = &self.slots[slot as usize] {
-                    self.lsh.insert(slot, &entry.fingerprint.signature);
+                    let keys = self.lsh.keys(&entry.fingerprint.signature);
+                    self.lsh.insert(slot, &keys);
                 }
             }
         }
@@ -161,9 +162,10 @@ impl DuplicateMemory {
             has_copies = entry.has_copies;
             self.remove(slot);
         }
-        let answer = self.find(id, fingerprint, timestamp_ms);
+        let keys = self.lsh.keys(&fingerprint.signature);
+        let answer = self.find(id, (fingerprint, &keys), timestamp_ms);
         let root = answer.as_ref().map(|copy| Arc::clone(&copy.of));
-        self.insert(Entry {
+        let entry = Entry {
             id: Arc::clone(id),
             fingerprint: fingerprint.clone(),
             timestamp_ms,
@@ -173,7 +175,8 @@ impl DuplicateMemory {
             durable: false,
             has_copies,
             sequence: 0,
-        });
+        };
+        self.insert(entry, &keys);
         answer.map_or(Sighting::Fresh, Sighting::Copy)
     }
 
@@ -273,7 +276,8 @@ impl DuplicateMemory {
             self.remove(slot);
         }
         let signature = signature(document.title.as_deref(), &document.text);
-        self.insert(Entry {
+        let keys = self.lsh.keys(&signature);
+        let entry = Entry {
             id: Arc::clone(&document.id),
             fingerprint: Fingerprint { content_hash: document.content_hash, signature },
             timestamp_ms: document.timestamp_ms,
@@ -283,7 +287,8 @@ impl DuplicateMemory {
             durable: true,
             has_copies: false,
             sequence: 0,
-        });
+        };
+        self.insert(entry, &keys);
     }
 
     /// The slot of this id, if this record brought it.
@@ -299,13 +304,18 @@ impl DuplicateMemory {
         }
     }
 
-    fn find(&mut self, id: &Arc<str>, fingerprint: &Fingerprint, timestamp_ms: i64) -> Option<DuplicateOf> {
+    fn find(
+        &mut self,
+        id: &Arc<str>,
+        (fingerprint, keys): (&Fingerprint, &Keys),
+        timestamp_ms: i64,
+    ) -> Option<DuplicateOf> {
         if self.config.exact
             && let Some(of) = self.find_exact(id, &fingerprint.content_hash, timestamp_ms)
         {
             return Some(DuplicateOf { of, rule: DuplicateRule::Exact, similarity: 1.0 });
         }
-        if self.config.minhash { self.find_near(id, fingerprint, timestamp_ms) } else { None }
+        if self.config.minhash { self.find_near(id, (fingerprint, keys), timestamp_ms) } else { None }
     }
 
     fn find_exact(&self, id: &str, content_hash: &[u8; 32], timestamp_ms: i64) -> Option<Arc<str>> {
@@ -314,9 +324,14 @@ impl DuplicateMemory {
         same.filter(|&slot| self.in_window(slot, timestamp_ms)).find_map(|slot| self.root_of(slot, id))
     }
 
-    fn find_near(&mut self, id: &str, fingerprint: &Fingerprint, timestamp_ms: i64) -> Option<DuplicateOf> {
+    fn find_near(
+        &mut self,
+        id: &str,
+        (fingerprint, keys): (&Fingerprint, &Keys),
+        timestamp_ms: i64,
+    ) -> Option<DuplicateOf> {
         let mut candidates = std::mem::take(&mut self.candidates);
-        self.lsh.candidates(&fingerprint.signature, MAX_CANDIDATES, &mut candidates);
+        self.lsh.candidates(keys, MAX_CANDIDATES, &mut candidates);
         let mut best: Option<(f32, u64, Arc<str>)> = None;
         for &slot in &candidates {
             if !self.in_window(slot, timestamp_ms) {
@@ -366,7 +381,7 @@ impl DuplicateMemory {
         }
     }
 
-    fn insert(&mut self, mut entry: Entry) {
+    fn insert(&mut self, mut entry: Entry, keys: &Keys) {
         self.make_room(1);
         self.mark_root(entry.root.as_deref());
         entry.sequence = self.next_sequence;
@@ -378,7 +393,7 @@ impl DuplicateMemory {
         self.order.push_back((slot, entry.sequence));
         self.by_id.insert(Arc::clone(&entry.id), slot);
         self.by_content.push(slot, std::iter::once(content_key(&entry.fingerprint.content_hash)));
-        self.lsh.insert(slot, &entry.fingerprint.signature);
+        self.lsh.insert(slot, keys);
         self.slots[slot as usize] = Some(entry);
     }
 

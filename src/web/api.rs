@@ -1,6 +1,8 @@
 //! The handlers: one concept per file.
 
 pub(super) mod analyze;
+pub(super) mod backtests;
+pub(super) mod bars;
 pub(super) mod console;
 pub(super) mod dead_letters;
 pub(super) mod documents;

@@ -197,6 +197,8 @@ fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::TooDeep
         | ErrorCode::InvalidUrl
         | ErrorCode::InvalidParameter
+        | ErrorCode::InvalidBar
+        | ErrorCode::InvalidBacktest
         | ErrorCode::EncodingFailed => StatusCode::BAD_REQUEST,
         ErrorCode::TooLarge | ErrorCode::TooManyItems => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,

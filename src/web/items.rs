@@ -1,4 +1,4 @@
-//! Divides a body into documents without copying them: every item is a slice of the body.
+//! Divides a body into documents or bars without copying them: every item is a slice of the body.
 
 use std::fmt;
 
@@ -10,42 +10,42 @@ use super::error::{ApiError, ApiResult};
 use super::media::BodyKind;
 use crate::messages::code::ErrorCode;
 
-/// The documents of a body, in order, each as sent.
+/// The records of a body, in order, each as sent.
 pub(crate) struct Items {
     pub(crate) items: Vec<Bytes>,
     /// Whether the body was one object rather than a list.
     pub(crate) single: bool,
 }
 
-/// Divides the body; at most `max` items.
-pub(crate) fn split(body: &Bytes, kind: BodyKind, max: usize) -> ApiResult<Items> {
+/// Divides the body; at most `max` items. `plural` is what they are, for errors.
+pub(crate) fn split(body: &Bytes, kind: BodyKind, max: usize, plural: &str) -> ApiResult<Items> {
     let trimmed = body.trim_ascii();
     if trimmed.is_empty() {
         return Err(ApiError::new(ErrorCode::InvalidJson, "the body is empty"));
     }
     let is_array = trimmed.first() == Some(&b'[');
     match kind {
-        BodyKind::Lines => lines(body, max),
-        BodyKind::Json | BodyKind::Unsaid if is_array => array(body, max),
+        BodyKind::Lines => lines(body, max, plural),
+        BodyKind::Json | BodyKind::Unsaid if is_array => array(body, max, plural),
         BodyKind::Unsaid if serde_json::from_slice::<&RawValue>(trimmed).is_err() && trimmed.contains(&b'\n') => {
-            lines(body, max)
+            lines(body, max, plural)
         }
         BodyKind::Json | BodyKind::Unsaid => Ok(Items { items: vec![body.slice_ref(trimmed)], single: true }),
     }
 }
 
-fn lines(body: &Bytes, max: usize) -> ApiResult<Items> {
+fn lines(body: &Bytes, max: usize, plural: &str) -> ApiResult<Items> {
     let mut items = Vec::new();
     for line in body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
         if items.len() == max {
-            return Err(too_many(max));
+            return Err(too_many(max, plural));
         }
         items.push(body.slice_ref(line));
     }
     Ok(Items { items, single: false })
 }
 
-fn array(body: &Bytes, max: usize) -> ApiResult<Items> {
+fn array(body: &Bytes, max: usize, plural: &str) -> ApiResult<Items> {
     let text = std::str::from_utf8(body).map_err(|error| {
         ApiError::new(ErrorCode::InvalidUtf8, format!("invalid UTF-8 at byte {}", error.valid_up_to()))
     })?;
@@ -53,13 +53,13 @@ fn array(body: &Bytes, max: usize) -> ApiResult<Items> {
     let slices = reader.deserialize_seq(Slices { max }).and_then(|slices| reader.end().map(|()| slices));
     let slices = slices.map_err(|error| ApiError::new(ErrorCode::InvalidJson, error.to_string()))?;
     if slices.len() > max {
-        return Err(too_many(max));
+        return Err(too_many(max, plural));
     }
     Ok(Items { items: slices.into_iter().map(|item| body.slice_ref(item.get().as_bytes())).collect(), single: false })
 }
 
-fn too_many(max: usize) -> ApiError {
-    ApiError::new(ErrorCode::TooManyItems, format!("more than {max} documents in one request (http.max_batch)"))
+fn too_many(max: usize, plural: &str) -> ApiError {
+    ApiError::new(ErrorCode::TooManyItems, format!("more than {max} {plural} in one request (http.max_batch)"))
 }
 
 /// Keeps up to `max + 1` items: one more tells that there are too many, and the rest costs no memory.
@@ -91,7 +91,8 @@ mod tests {
     use super::*;
 
     fn texts(body: &'static str, kind: BodyKind) -> Result<Vec<String>, ErrorCode> {
-        let split = split(&Bytes::from_static(body.as_bytes()), kind, 3).map_err(|error| error.rejection().code)?;
+        let split = split(&Bytes::from_static(body.as_bytes()), kind, 3, "documents")
+            .map_err(|error| error.rejection().code)?;
         Ok(split.items.iter().map(|item| String::from_utf8(item.to_vec()).unwrap()).collect())
     }
 

@@ -60,9 +60,9 @@ fn operation(endpoint: &Endpoint) -> Value {
     });
     if let Some(schema) = endpoint.body {
         let mut body = content(schema);
-        if schema == "Documents" {
+        if ["Documents", "Bars"].contains(&schema) {
             body["application/x-ndjson"] =
-                json!({ "schema": { "type": "string", "description": "one document a line" } });
+                json!({ "schema": { "type": "string", "description": "one object a line" } });
         }
         operation["requestBody"] = json!({ "required": true, "content": body });
     }

@@ -97,6 +97,11 @@ impl Parameters {
     }
 }
 
+/// A parameter that must be there is not.
+pub(crate) fn missing(name: &str) -> ApiError {
+    ApiError::field(ErrorCode::MissingField, name, format!("{name} is missing"))
+}
+
 /// A parameter's value is wrong.
 pub(crate) fn invalid(name: &str, message: impl Into<String>) -> ApiError {
     ApiError::field(ErrorCode::InvalidParameter, name, message)

@@ -6,8 +6,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::api::{
-    analyze, console, dead_letters, documents, embeddings, explain, faults, graphs, health, ingestion, intake, jobs,
-    operations, search, stream,
+    analyze, backtests, bars, console, dead_letters, documents, embeddings, explain, faults, graphs, health, ingestion,
+    intake, jobs, operations, search, stream,
 };
 use super::app::AppState;
 use super::error::ApiError;
@@ -29,7 +29,7 @@ pub(crate) struct Endpoint {
     pub(crate) answer: (u16, &'static str),
     /// Whether it exists only with fault injection on.
     pub(crate) fault: bool,
-    /// Whether it needs a model, which only workers have.
+    /// Whether it needs a model or cores, which only workers have.
     model: bool,
     handler: fn() -> MethodRouter<AppState>,
 }
@@ -43,11 +43,34 @@ const SYMBOL: Parameter = parameter("symbol", "string", "only documents with thi
 const SINCE: Parameter = parameter("since", "string", "only at or after this time, RFC 3339 or a date");
 const LIMIT: Parameter = parameter("limit", "integer", "items in a page, 1 to 1000");
 const CURSOR: Parameter = parameter("cursor", "string", "next_cursor of the page before");
+const FROM: Parameter = parameter("from", "string", "at or after this time, RFC 3339 or a date");
+const TO: Parameter = parameter("to", "string", "before this time, RFC 3339 or a date");
+const MARKET_LIMIT: Parameter = parameter("limit", "integer", "items in a page, 1 to 10000");
 const STAGE: Parameter = parameter("stage", "string", "only dead letters of this stage");
 const CODE: Parameter = parameter("code", "string", "only dead letters of this error code");
 
 pub(crate) const DOCUMENT_FILTERS: &[Parameter] =
     &[parameter("verdict", "string", "stored or duplicate"), SOURCE, SYMBOL, SINCE, LIMIT, CURSOR];
+pub(crate) const BAR_FILTERS: &[Parameter] = &[
+    parameter("symbol", "string", "of this symbol; required"),
+    parameter("interval", "string", "of this interval, such as 5m or 1d; required"),
+    FROM,
+    TO,
+    MARKET_LIMIT,
+    CURSOR,
+];
+pub(crate) const SIGNAL_FILTERS: &[Parameter] =
+    &[parameter("symbol", "string", "about this symbol; required"), FROM, TO, MARKET_LIMIT, CURSOR];
+pub(crate) const BACKTEST_PARAMETERS: &[Parameter] =
+    &[parameter("wait", "boolean", "false makes a job of it, whatever its size")];
+pub(crate) const RUN_FILTERS: &[Parameter] = &[
+    parameter("kind", "string", "backtest or sweep"),
+    parameter("symbol", "string", "only on bars of this symbol"),
+    parameter("strategy", "string", "only of this strategy"),
+    LIMIT,
+    CURSOR,
+];
+pub(crate) const SWEEP_ROW_PARAMETERS: &[Parameter] = &[LIMIT, CURSOR];
 pub(crate) const SEARCH_PARAMETERS: &[Parameter] = &[
     parameter("q", "string", "text to search for"),
     parameter("k", "integer", "results, 1 to 200"),
@@ -170,6 +193,35 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         post(intake::post)
     })
     .with_body("Documents"),
+    write("/v1/bars", "market data", "Take one bar, an array or NDJSON", (202, "Receipt"), || post(intake::post_bars))
+        .with_body("Bars"),
+    read("/v1/bars", "market data", "Bars of a symbol and interval, oldest first", "BarPage", || get(bars::list))
+        .takes(BAR_FILTERS),
+    read("/v1/signals", "market data", "What documents said of a symbol, oldest first", "SignalPage", || {
+        get(bars::signals)
+    })
+    .takes(SIGNAL_FILTERS),
+    write(
+        "/v1/backtests",
+        "backtests",
+        "Simulate a strategy: 200 with the result, 202 when it became a job",
+        (200, "BacktestResult"),
+        || post(backtests::run),
+    )
+    .with_body("BacktestRequest")
+    .takes(BACKTEST_PARAMETERS)
+    .with_model(),
+    read("/v1/backtests", "backtests", "List backtests and sweeps, newest first", "RunPage", || get(backtests::list))
+        .takes(RUN_FILTERS),
+    read("/v1/backtests/{id}", "backtests", "Show a backtest or sweep", "BacktestResult", || get(backtests::show)),
+    write("/v1/sweeps", "backtests", "Simulate many sets of parameters, as a job", (202, "RunJob"), || {
+        post(backtests::sweep)
+    })
+    .with_body("SweepRequest"),
+    read("/v1/sweeps/{id}", "backtests", "Rows of a sweep, the best first where they were kept", "SweepPage", || {
+        get(backtests::rows)
+    })
+    .takes(SWEEP_ROW_PARAMETERS),
     read("/v1/documents", "documents", "List documents, newest first", "DocumentPage", || get(documents::list))
         .takes(DOCUMENT_FILTERS),
     read("/v1/documents/{id}", "documents", "Show a document with its verdict", "Document", || get(documents::show)),

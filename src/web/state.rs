@@ -16,13 +16,20 @@ use crate::messages::code::Rejection;
 use crate::messages::document::Document;
 use crate::messages::event::EventBus;
 use crate::models::Encoder;
+use crate::stores::backtests::BacktestStore;
+use crate::stores::bars::BarStore;
 use crate::stores::cache::Cache;
 use crate::stores::documents::DocumentStore;
 use crate::stores::graphs::GraphStore;
+use crate::stores::signals::SignalStore;
 use crate::stores::vectors::VectorIndex;
 
 pub use super::forward::Node;
 pub use super::workers::{Workers, WorkersError};
+
+pub use self::backtests::{Backtests, RunError};
+
+mod backtests;
 
 /// Checks one document's bytes as the source stage will; used to answer bad input at once.
 pub type Decode = Arc<dyn Fn(&[u8]) -> Result<Document, Rejection> + Send + Sync>;
@@ -62,6 +69,16 @@ pub struct ApiState {
     pub log: Arc<dyn Log>,
     /// Topic of documents.
     pub documents_topic: Arc<str>,
+    /// Topic of bars.
+    pub bars_topic: Arc<str>,
+    /// Bars.
+    pub bars: Arc<dyn BarStore>,
+    /// What documents said of symbols.
+    pub signals: Arc<dyn SignalStore>,
+    /// Backtests and sweeps.
+    pub runs: Arc<dyn BacktestStore>,
+    /// The simulator.
+    pub backtests: Arc<dyn Backtests>,
     /// Verdicts and dead letters.
     pub documents: Arc<dyn DocumentStore>,
     /// Nearest neighbours for search.

@@ -110,7 +110,8 @@ async fn repository_is_learned_and_asked_and_a_new_commit_takes_the_old_ones_pla
     let source = tempfile::tempdir().unwrap();
     let url = repository(source.path(), &two_packages(12));
     let mut daemon = Daemon::start(&directory.path().join("data"), &[LEXICAL, FILES]).await;
-    assert_eq!(daemon.get(STATUS).await.1["status"], "Idle");
+    let status = daemon.get(STATUS).await.1;
+    assert_eq!((&status["status"], &status["capacity"]), (&json!("Idle"), &json!(10)));
 
     let job = learned(&daemon, &url).await;
     let metrics = &job["metrics"];
@@ -199,6 +200,20 @@ async fn training_that_is_called_off_ends_at_once() {
     daemon.wait_for(STATUS, "the worker to be free", |status| status["status"] == "Idle").await;
     assert_eq!(daemon.get("/v1/graphs").await.1["items"], json!([]));
     assert!(left_over(&data).is_empty());
+}
+
+#[tokio::test]
+async fn store_that_is_away_for_a_moment_costs_no_training() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = tempfile::tempdir().unwrap();
+    let url = repository(source.path(), &two_packages(3));
+    // a second attempt is not allowed: the first has to wait
+    let settings = [LEXICAL, FILES, "jobs.kinds.graph.attempts=1"];
+    let daemon = Daemon::start(&directory.path().join("data"), &settings).await;
+    let (status, answer) = daemon.post("/v1/faults/store", &json!({ "seconds": 0.5 })).await;
+    assert_eq!(status, 202, "{answer}");
+    learned(&daemon, &url).await;
+    assert_eq!(daemon.get(&similar(&url, "main.py")).await.0, 200);
 }
 
 #[tokio::test]

@@ -65,11 +65,12 @@ impl Group {
             seen: Arc::clone(&seen),
         };
         std::thread::spawn(move || judge.run(&deliveries));
-        let source =
-            SourceHandle::spawn("source", consumer, settings, move |delivery| match mailbox.try_send(delivery) {
+        let source = SourceHandle::spawn("source", consumer, settings, move |delivery: Delivery| {
+            match mailbox.try_send(delivery) {
                 Ok(()) => Admission::Accepted,
                 Err(TrySendError::Full(delivery) | TrySendError::Disconnected(delivery)) => Admission::Full(delivery),
-            });
+            }
+        });
         Member { log, source: source.unwrap(), seen }
     }
 
@@ -103,7 +104,7 @@ impl Judge {
                 let id = delivery.record().value.clone();
                 let analysis =
                     NewRecord { topic: Arc::clone(&self.analyses), key: Some(id), ..numbered("", 0..1).remove(0) };
-                outbox.stage(&position, delivery.epoch(), analysis);
+                outbox.stage(&position, delivery.epoch(), [analysis]);
             }
             *self.verdicts.lock().entry(key).or_default() += 1;
             delivery.complete();

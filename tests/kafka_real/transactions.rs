@@ -52,7 +52,7 @@ impl Names {
 
     fn stage<'a>(&self, log: &KafkaLog, records: impl IntoIterator<Item = &'a Record>, epoch: u64) {
         let outbox = log.outbox().unwrap();
-        records.into_iter().for_each(|record| outbox.stage(&record.position, epoch, self.analysis(record)));
+        records.into_iter().for_each(|record| outbox.stage(&record.position, epoch, [self.analysis(record)]));
     }
 
     async fn committed(&self, log: &KafkaLog) -> i64 {
@@ -107,7 +107,7 @@ async fn an_analysis_too_large_for_its_topic_is_given_up_and_the_rest_goes_on() 
     names.stage(&log, &records, epoch);
     let noise: Vec<u8> = (0..300_000).map(|_| fastrand::u8(..)).collect();
     let large = NewRecord { value: noise.into(), ..names.analysis(&records[1]) };
-    log.outbox().unwrap().stage(&records[1].position, epoch, large);
+    log.outbox().unwrap().stage(&records[1].position, epoch, [large]);
     consumer.set_committable(&[next_of(&records[2])]);
     tokio::task::block_in_place(|| {
         assert!(consumer.commit(true).unwrap_err().is_retriable());

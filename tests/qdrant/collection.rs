@@ -57,7 +57,7 @@ pub fn row(index: usize, vector: &Arc<[f32]>) -> VerdictRow {
     };
     VerdictRow {
         document: Arc::new(document),
-        analysis,
+        analysis: analysis.into(),
         vector: Some(Arc::clone(vector)),
         content_hash: [0; 32],
         timestamp_ms,

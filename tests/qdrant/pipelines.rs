@@ -63,7 +63,7 @@ impl Actor for Embedder {
     type Message = Fingerprinted;
 
     async fn handle(&mut self, batch: Vec<Fingerprinted>, ctx: &Context<Fingerprinted>) -> Result<(), Fault> {
-        for Fingerprinted { delivery, document, sighting, timings } in batch {
+        for Fingerprinted { delivery, document, content_hash, sighting, timings } in batch {
             if self.random.u8(..8) == 0 {
                 tokio::time::sleep(Duration::from_millis(self.random.u64(1..15))).await;
             }
@@ -72,7 +72,8 @@ impl Actor for Embedder {
             let mut own = fastrand::Rng::with_seed(seed);
             let vector = near(&mut own, &self.groups[group_of(&document.id)], 0.99);
             let encoded = (sighting == Sighting::Fresh).then_some(Encoded { vector, tokens: 1, trunk: None });
-            ctx.send(&self.deduplicator, Embedded { delivery, document, sighting, encoded, timings }).await?;
+            ctx.send(&self.deduplicator, Embedded { delivery, document, content_hash, sighting, encoded, timings })
+                .await?;
             ctx.done(1);
         }
         Ok(())

@@ -56,7 +56,7 @@ impl Actor for Middle {
     type Message = Fingerprinted;
 
     async fn handle(&mut self, batch: Vec<Fingerprinted>, ctx: &Context<Fingerprinted>) -> Result<(), Fault> {
-        for Fingerprinted { delivery, document, sighting, timings } in batch {
+        for Fingerprinted { delivery, document, content_hash, sighting, timings } in batch {
             if self.random.u8(..8) == 0 {
                 tokio::time::sleep(Duration::from_millis(self.random.u64(1..25))).await;
             }
@@ -65,7 +65,7 @@ impl Actor for Middle {
                 return Err(Fault::reject(ErrorCode::EncodingFailed, "poison"));
             }
             let encoded = fresh.then(|| self.encoder.encode(&[&document.text]).unwrap().remove(0));
-            let judged = Judged { delivery, document, sighting, encoded, opinion: None, timings };
+            let judged = Judged { delivery, document, content_hash, sighting, encoded, opinion: None, timings };
             ctx.send(&self.sql_writer, judged).await?;
             ctx.done(1);
         }

@@ -80,14 +80,14 @@ pub fn row(index: u64) -> VerdictRow {
         embedding: Some(EmbeddingInfo { model: "minilm".into(), dimension: 4 }),
         published_at: document.published_at,
         processed_at: time(index),
-        timings_ms: [("embed".to_owned(), 1.25)].into(),
+        timings_ms: [("embed".into(), 1.25)].into(),
         origin: at(index),
     };
     let mut content_hash = [0; 32];
     content_hash[..8].copy_from_slice(&index.to_le_bytes());
     VerdictRow {
         document: Arc::new(document),
-        analysis,
+        analysis: analysis.into(),
         vector: Some([0.5, -0.5, 0.25, f32::MIN_POSITIVE].into()),
         content_hash,
         timestamp_ms: time(index).timestamp_millis(),
@@ -96,7 +96,7 @@ pub fn row(index: u64) -> VerdictRow {
 
 fn duplicate(index: u64, of: u64) -> VerdictRow {
     let mut row = row(index);
-    row.analysis = Analysis {
+    *row.analysis = Analysis {
         verdict: VerdictLabel::Duplicate,
         duplicate_of: Some(self::row(of).document.id.clone()),
         rule: Some(DuplicateRule::Minhash),
@@ -105,7 +105,7 @@ fn duplicate(index: u64, of: u64) -> VerdictRow {
         category: None,
         entities: Vec::new(),
         embedding: None,
-        ..row.analysis
+        ..(*row.analysis).clone()
     };
     row.vector = None;
     row
@@ -184,7 +184,7 @@ pub async fn written_documents_come_back_whole(fresh: Fresh) {
     assert_eq!(store.write(vec![row.clone()]).await.unwrap(), [WriteOutcome::Written]);
     let found = store.get(&row.document.id).await.unwrap().unwrap();
     assert_eq!(found.document, *row.document);
-    assert_eq!(found.analysis, row.analysis);
+    assert_eq!(found.analysis, *row.analysis);
     assert!(store.get("nothing").await.unwrap().is_none());
 }
 
@@ -204,7 +204,7 @@ pub async fn revision_leaves_nothing_of_the_earlier_version(fresh: Fresh) {
     revision.analysis.symbols = vec!["MSFT".to_owned()];
     revision.analysis.processed_at = time(50);
     store.write(vec![revision.clone()]).await.unwrap();
-    assert_eq!(store.get("doc-000001").await.unwrap().unwrap().analysis, revision.analysis);
+    assert_eq!(store.get("doc-000001").await.unwrap().unwrap().analysis, *revision.analysis);
     let by_symbol = |symbol: &str| DocumentFilter { symbol: Some(symbol.to_owned()), ..limit(10) };
     assert_eq!(all_ids(&*store, by_symbol("S1")).await, Vec::<String>::new());
     assert_eq!(all_ids(&*store, by_symbol("MSFT")).await, ["doc-000001"]);

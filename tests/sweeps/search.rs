@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use tidemill::backtest::Prices;
-use tidemill::backtest::sweep::{SweepError, SweepOptions, SweepRequest, SweepResult, Unwatched, run};
+use tidemill::backtest::metrics::MetricValue;
+use tidemill::backtest::request::Trials;
+use tidemill::backtest::sweep::{SweepError, SweepOptions, SweepRequest, SweepResult, SweepRow, Unwatched, run};
+use tidemill::backtest::{Prices, evaluate};
 
 use crate::market;
 use crate::rows::Collected;
@@ -30,11 +32,12 @@ fn the_best_are_those_of_all_in_order() {
     run(&request(r#", "keep": "all""#), &prices(), &SweepOptions::default(), &mut all).unwrap();
     assert_eq!(all.rows.len(), 450);
     assert_eq!(all.progress.last(), Some(&(450, 450)));
-    let by = |row: &tidemill::backtest::sweep::SweepRow| row.metrics.get("total_return").unwrap();
+    let by = |row: &SweepRow| row.metrics.get("total_return").unwrap();
     let mut sorted = all.rows.clone();
     sorted.sort_by(|one, other| by(other).total_cmp(&by(one)).then(one.set.cmp(&other.set)));
     let best = sweep(r#", "keep": {"top": 7, "by": "total_return"}"#, &SweepOptions::default());
-    assert_eq!(best.rows, sorted[..7]);
+    let plain = best.rows.iter().cloned().map(|row| SweepRow { deflated_sharpe_ratio: None, ..row });
+    assert_eq!(plain.collect::<Vec<_>>(), sorted[..7]);
     let worst = sweep(r#", "keep": {"top": 1, "by": "total_return", "order": "ascending"}"#, &SweepOptions::default());
     assert_eq!(by(&worst.rows[0]).to_bits(), by(&sorted[449]).to_bits());
 }
@@ -82,6 +85,31 @@ fn a_surface_has_the_best_of_what_it_does_not_show() {
         .filter(|row| [row.values[0], row.values[2]].map(f64::to_bits) == [4.0_f64, 9.0].map(f64::to_bits));
     let best = best.map(|row| row.metrics.get("total_return").unwrap()).fold(f64::NEG_INFINITY, f64::max);
     assert_eq!(surface.cells[7 * 15 + 2], Some(best));
+}
+
+/// The best of many tries is luck until shown otherwise: the more sets were tried, the less its ratio means.
+#[test]
+fn the_best_are_deflated_by_what_was_tried() {
+    let result = sweep(r#", "keep": {"top": 3}"#, &SweepOptions::default());
+    let mut all = Collected::default();
+    run(&request(r#", "keep": "all""#), &prices(), &SweepOptions::default(), &mut all).unwrap();
+    let ratios = all.rows.iter().filter_map(|row| row.metrics.get("sharpe_ratio")).filter(|ratio| ratio.is_finite());
+    let ratios: Vec<f64> = ratios.map(|ratio| ratio / 365.0_f64.sqrt()).collect();
+    let count = f64::from(u32::try_from(ratios.len()).unwrap());
+    let mean = ratios.iter().sum::<f64>() / count;
+    let variance = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    let mut alone = request("").base;
+    alone.slippage = result.rows[0].values[1];
+    alone.trials = Some(Trials { count, sharpe_variance: variance });
+    let (fast, slow) = (result.rows[0].values[0], result.rows[0].values[2]);
+    let strategy = serde_json::json!({"strategy": "ma_crossover", "params": {
+        "fast": serde_json::from_str::<u32>(&fast.to_string()).unwrap(),
+        "slow": serde_json::from_str::<u32>(&slow.to_string()).unwrap()}});
+    alone.signals = serde_json::from_value(strategy).unwrap();
+    let report = evaluate(&alone, &prices(), None).unwrap().metrics.unwrap();
+    let expected = report.get("deflated_sharpe_ratio").and_then(MetricValue::number).unwrap();
+    let ours = result.rows[0].deflated_sharpe_ratio.unwrap();
+    assert!((ours - expected).abs() <= 1e-9 && 0.0 < ours && ours < 1.0, "{ours} or {expected}");
 }
 
 #[test]

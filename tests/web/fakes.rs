@@ -466,7 +466,7 @@ pub fn stored(id: &str, source: &str, verdict: VerdictLabel) -> StoredDocument {
         embedding: Some(EmbeddingInfo { model: "fake-encoder".into(), dimension: 2 }),
         published_at: None,
         processed_at: "2026-02-03T04:05:06Z".parse().unwrap(),
-        timings_ms: [("embedder".to_owned(), 2.0), ("fingerprinter".to_owned(), 1.0)].into(),
+        timings_ms: [("embedder".into(), 2.0), ("fingerprinter".into(), 1.0)].into(),
         origin: position(7),
     };
     StoredDocument { document, analysis }

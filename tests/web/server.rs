@@ -5,9 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tidemill::actors::backtester::Backtester;
 use tidemill::actors::drill;
+use tidemill::actors::services::Market;
+use tidemill::config::Config;
+use tidemill::config::backtest::BacktestConfig;
 use tidemill::config::cache::CacheConfig;
 use tidemill::config::http::HttpConfig;
 use tidemill::config::jobs::JobsConfig;
@@ -45,8 +50,10 @@ pub struct Server {
     pub stopping: CancellationToken,
     pub task: tokio::task::JoinHandle<std::io::Result<()>>,
     pub jobs: Arc<Jobs>,
+    /// Bars, signals and backtests.
+    pub market: Arc<SqliteStore>,
     pub graphs: Arc<SqliteStore>,
-    /// Holds the job queue and the learned graphs.
+    /// Holds the job queue, the market data and the learned graphs.
     directory: tempfile::TempDir,
 }
 
@@ -66,6 +73,13 @@ pub fn limits() -> HttpConfig {
         drain_seconds: 1,
         ..HttpConfig::default()
     }
+}
+
+/// Small limits of backtests, for the same reason.
+fn backtest_limits() -> Config {
+    let backtest =
+        BacktestConfig { sync_bars: 500, max_bars: 1000, max_sets: 10_000, max_rows: 100, ..BacktestConfig::default() };
+    Config { backtest, ..Config::default() }
 }
 
 /// Repositories of these tests may be on any public host, over https.
@@ -125,15 +139,20 @@ impl Server {
             Clock::System,
         )
         .unwrap();
-        let registry = Registry::default().register("drill", "pretends", drill::run).register(
-            "free",
-            "takes any payload",
-            async |_: Value, _| Ok(Value::Null),
-        );
-        let registry = registry.register("graph", "learns nothing", async |_: Value, _| Ok(Value::Null));
+        let market = SqliteStore::open(&directory.path().join("market.sqlite3"), &StoreConfig::default()).unwrap();
+        let market = Arc::new(market);
+        let settings = Arc::new(ArcSwap::from_pointee(backtest_limits()));
+        let backtester = Backtester::new(Market::of(&market), log.clone(), settings);
+        let (one, many) = (backtester.clone(), backtester.clone());
+        let registry = Registry::default()
+            .register("drill", "pretends", drill::run)
+            .register("free", "takes any payload", async |_: Value, _| Ok(Value::Null))
+            .register("graph", "learns nothing", async |_: Value, _| Ok(Value::Null))
+            .register("backtest", "", move |request, ctx| one.clone().backtest_job(request, ctx))
+            .register("sweep", "", move |request, ctx| many.clone().sweep_job(request, ctx));
         let graphs = SqliteStore::open(&directory.path().join("graphs.sqlite3"), &StoreConfig::default()).unwrap();
         let graphs = Arc::new(graphs);
-        let mut config = JobsConfig { max_payload_bytes: 1024, ..JobsConfig::default() };
+        let mut config = JobsConfig { max_payload_bytes: 4096, ..JobsConfig::default() };
         config.kinds.drill.capacity = Some(5);
         config.kinds.graph.capacity = Some(3);
         let jobs = Arc::new(Jobs::new(Arc::new(queue), registry, config, events.clone()));
@@ -145,6 +164,11 @@ impl Server {
             decode: Arc::new(decode),
             log: log.clone(),
             documents_topic: "documents".into(),
+            bars_topic: "bars".into(),
+            bars: market.clone(),
+            signals: market.clone(),
+            runs: market.clone(),
+            backtests: Arc::new(backtester),
             documents: store.clone(),
             vectors: vectors.clone(),
             encoder: Arc::new(FakeEncoder::default()),
@@ -174,6 +198,7 @@ impl Server {
             stopping,
             task,
             jobs,
+            market,
             graphs,
             directory,
         }

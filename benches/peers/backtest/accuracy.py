@@ -222,7 +222,6 @@ def signal_batch(random, count):
     table = lambda which: np.array([columns[which] for columns in prices]).T
     each = lambda name, names: np.array([[names.index(case[name]) for case in cases]])
     stop = lambda name: np.array([[case.get(name) or np.nan for case in cases]])
-    directed = [index for index, case in enumerate(cases) if not case["four"]]
     answers = [None] * count
     for four in (False, True):
         chosen = [index for index in range(count) if cases[index]["four"] == four]

@@ -4,14 +4,16 @@ use std::fs::File;
 use std::path::Path;
 
 use super::OpenError;
+use crate::config::daemon::ENCODER_FILE;
 
 /// Held while a daemon uses the data directory.
 const LOCK_FILE: &str = "tidemill.lock";
-/// Names the encoder whose vectors the data directory holds.
-const ENCODER_FILE: &str = "encoder";
 
-/// Makes the data directory and holds it for this process.
-pub(super) fn lock_data_dir(path: &Path) -> Result<File, OpenError> {
+/// Makes the data directory and holds it for this process, until the file is dropped.
+///
+/// # Errors
+/// If it can't be made, or another process holds it.
+pub fn lock_data_dir(path: &Path) -> Result<File, OpenError> {
     let named = |reason: String| OpenError::DataDir { path: path.to_owned(), reason };
     std::fs::create_dir_all(path).map_err(|error| named(error.to_string()))?;
     let file = File::options()

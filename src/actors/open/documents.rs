@@ -1,10 +1,12 @@
-//! The store of documents.
+//! The relational store: documents, bars and what is made of both.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use super::OpenError;
 use super::data_dir::lock_data_dir;
 use crate::actors::servers::Sockets;
+use crate::actors::services::Market;
 use crate::actors::waiting::patiently;
 use crate::config::Config;
 use crate::config::log::LogBackend;
@@ -23,11 +25,13 @@ pub(super) async fn open_documents(
     sockets: &Sockets,
     log_level: &LogLevel,
     events: &Arc<EventBus>,
-) -> Result<(Arc<dyn DocumentStore>, Arc<dyn GraphStore>), OpenError> {
+) -> Result<(Arc<dyn DocumentStore>, Arc<dyn GraphStore>, Market), OpenError> {
     match config.store.backend {
         StoreBackend::Sqlite => {
             let store = Arc::new(open_sqlite(config)?);
-            Ok((Arc::clone(&store) as _, store))
+            store.keep_events(events).await?;
+            let market = Market::of(&store);
+            Ok((Arc::clone(&store) as _, store, market))
         }
         StoreBackend::Postgres => {
             let patience = config.postgres.startup_wait();
@@ -35,9 +39,23 @@ pub(super) async fn open_documents(
             let store = patiently("documents", patience, sockets, postgres::OpenError::may_pass, open).await?;
             store.keep_logs(log_level.tap(), events);
             let store = Arc::new(store);
-            Ok((Arc::clone(&store) as _, store))
+            let market = Market::of(&store);
+            Ok((Arc::clone(&store) as _, store, market))
         }
     }
+}
+
+/// Opens bars, signals and backtests for a command of its own, while no daemon uses the data directory; holds it meanwhile.
+///
+/// # Errors
+/// Why they can't be had.
+pub async fn open_market(config: &Config) -> Result<(Market, File), OpenError> {
+    let lock = lock_data_dir(&config.daemon.data_dir)?;
+    let market = match config.store.backend {
+        StoreBackend::Sqlite => Market::of(&Arc::new(open_sqlite(config)?)),
+        StoreBackend::Postgres => Market::of(&Arc::new(PostgresStore::open(&config.postgres).await?)),
+    };
+    Ok((market, lock))
 }
 
 fn open_sqlite(config: &Config) -> Result<SqliteStore, OpenError> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::OpenError;
 use super::data_dir::lock_data_dir;
 use super::redis::open_redis;
+use crate::actors::backtester::Backtester;
 use crate::actors::graph_trainer::GraphTrainer;
-use crate::actors::{drill, reindex};
+use crate::actors::{backup, drill, reindex};
 use crate::config::Config;
 use crate::config::jobs::{JobsBackend, JobsConfig};
 use crate::jobs::Registry;
@@ -50,14 +51,30 @@ pub(super) fn kinds(
     documents: &Arc<dyn DocumentStore>,
     vectors: &Arc<dyn VectorIndex>,
     trainer: Arc<GraphTrainer>,
+    backtester: &Backtester,
 ) -> Registry {
     let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
     let summary = "compares the vector index with the store of documents and repairs it";
     let registry = Registry::default().register("reindex", summary, move |request, ctx| {
         reindex::run(Arc::clone(&documents), Arc::clone(&vectors), request, ctx)
     });
+    let (one, many) = (backtester.clone(), backtester.clone());
+    let registry = registry
+        .register("backtest", "simulates a strategy on bars", move |request, ctx| {
+            one.clone().backtest_job(request, ctx)
+        })
+        .register("sweep", "simulates many sets of a strategy's parameters", move |request, ctx| {
+            many.clone().sweep_job(request, ctx)
+        });
     let summary = "reads a repository and learns where its files sit among each other";
     let registry = registry.register("graph", summary, move |request, ctx| Arc::clone(&trainer).run(request, ctx));
+    let registry = if config.backup.target.is_empty() {
+        registry
+    } else {
+        let config = Arc::new(config.clone());
+        let summary = "copies the stores to backup.target and deletes backups that are not kept any more";
+        registry.register("backup", summary, move |request, ctx| backup::run(Arc::clone(&config), request, ctx))
+    };
     if config.faults.enabled {
         return registry.register("drill", "pretends to work, for tests", drill::run);
     }

@@ -10,14 +10,12 @@ use super::data_dir::lock_data_dir;
 use crate::actors::servers::Sockets;
 use crate::actors::waiting::patiently;
 use crate::config::Config;
+use crate::config::daemon::DAEMON_ID_FILE;
 use crate::config::kafka::KafkaConfig;
 use crate::config::log::LogBackend;
 use crate::kafka::client::KafkaLog;
 use crate::kafka::embedded::EmbeddedLog;
 use crate::kafka::log::{Log, LogError};
-
-/// Holds what tells this daemon's transactions from others'.
-const DAEMON_ID_FILE: &str = "daemon-id";
 
 type OpenedLog = (Arc<dyn Log>, Option<Arc<EmbeddedLog>>);
 

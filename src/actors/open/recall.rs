@@ -10,6 +10,7 @@ use crate::actors::shared::{PendingVectors, Recall};
 use crate::config::Config;
 use crate::config::dedup::Sharing;
 use crate::config::log::LogBackend;
+use crate::config::store::StoreBackend;
 use crate::stores::claims::{Claims, LocalClaims};
 use crate::stores::documents::DocumentStore;
 use crate::stores::redis::Redis;
@@ -49,8 +50,30 @@ pub(super) async fn recall(
 /// Whether other daemons may see the copies of what this one sees.
 fn shares_claims(config: &Config) -> bool {
     match config.dedup.shared {
-        Sharing::Auto => config.log.backend == LogBackend::Kafka,
+        // an original in a store of another daemon's own would not be found here
+        Sharing::Auto => config.log.backend == LogBackend::Kafka && config.store.backend == StoreBackend::Postgres,
         Sharing::On => true,
         Sharing::Off => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_shared_by_themselves_only_where_log_and_store_are() {
+        for (log, store, shared) in [
+            (LogBackend::Embedded, StoreBackend::Sqlite, false),
+            (LogBackend::Embedded, StoreBackend::Postgres, false),
+            (LogBackend::Kafka, StoreBackend::Sqlite, false),
+            (LogBackend::Kafka, StoreBackend::Postgres, true),
+        ] {
+            let mut config = Config::default();
+            (config.log.backend, config.store.backend) = (log, store);
+            assert_eq!(shares_claims(&config), shared, "{log:?} {store:?}");
+            config.dedup.shared = Sharing::On;
+            assert!(shares_claims(&config));
+        }
     }
 }

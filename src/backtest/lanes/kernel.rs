@@ -6,7 +6,7 @@
 use super::account::{Account, Fill, LaneTerms};
 use super::signals::{Masks, Signaller, Source};
 use super::vector::Vector;
-use super::{BLOCK, CHUNK, Common, Market, Totals};
+use super::{CHUNK, Common, Market, Totals};
 
 /// Compensated sums of the returns: what a chunk adds goes in with its rounding error.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +38,9 @@ struct Course<V> {
     value: V,
     /// Highest value so far; the money at the start does not count.
     peak: V,
-    /// Lowest value ÷ peak so far.
-    worst: V,
+    /// Value and peak where value ÷ peak was lowest so far. Kept apart: two products compare what a quotient at every
+    /// bar would, and cost less.
+    worst: (V, V),
     /// Lowest value so far.
     lowest: V,
     /// Returns.
@@ -60,7 +61,7 @@ impl<V: Vector> Course<V> {
         Self {
             value: V::splat(init_cash),
             peak: V::splat(0.0),
-            worst: V::splat(1.0),
+            worst: (V::splat(1.0), V::splat(1.0)),
             lowest: V::splat(init_cash),
             sum: Sum::zero(),
             squares: Sum::zero(),
@@ -84,8 +85,8 @@ pub(super) fn block<V: Vector, const SHORTS: bool, const STOPS: bool>(
     let mut signaller = Signaller::new(common.way.places(), common.delayed);
     let mut masks = Box::new(Masks { words: [[0; CHUNK]; 4] });
     let groups = source.len().div_ceil(V::LANES);
-    let mut accounts = [Account::<V>::new(common.init_cash); BLOCK];
-    let mut courses = [Course::<V>::new(common.init_cash); BLOCK];
+    let mut accounts = vec![Account::<V>::new(common.init_cash); groups];
+    let mut courses = vec![Course::<V>::new(common.init_cash); groups];
     for start in (0..market.close.len()).step_by(CHUNK) {
         signaller.fill::<V>(source, start, market.tradable, &mut masks);
         for group in 0..groups {
@@ -106,7 +107,7 @@ pub(super) fn block<V: Vector, const SHORTS: bool, const STOPS: bool>(
             out.iter_mut().zip(spare).for_each(|(set, value)| *place(set) = value);
         };
         put(course.value, |set| &mut set.final_value);
-        put(course.worst, |set| &mut set.worst);
+        put(course.worst.0.div(course.worst.1), |set| &mut set.worst);
         put(course.lowest, |set| &mut set.lowest);
         put(course.sum.total.add(course.sum.error), |set| &mut set.sum);
         put(course.squares.total.add(course.squares.error), |set| &mut set.squares);
@@ -168,7 +169,9 @@ fn chunk<V: Vector, const SHORTS: bool, const STOPS: bool>(
         course.value = value;
         course.lowest = course.lowest.min(value);
         course.peak = course.peak.max(value);
-        course.worst = course.worst.min(value.div(course.peak));
+        let (worst, its_peak) = course.worst;
+        let deeper = value.mul(its_peak).lt(worst.mul(course.peak));
+        course.worst = (V::select(deeper, value, worst), V::select(deeper, course.peak, its_peak));
         sum = sum.add(earned);
         squares = squares.add(earned.mul(earned));
         let beyond = earned.sub(threshold);

@@ -81,8 +81,6 @@ impl TradeStatistics {
             }
         }
         let win_rate = winners.count / closed;
-        // A missing side gains or loses nothing.
-        let mean_of = |half: &Half| if half.count > 0.0 { half.pnl / half.count } else { 0.0 };
         Self {
             trades_count: closed + open,
             closed_trades_count: closed,
@@ -96,7 +94,7 @@ impl TradeStatistics {
             avg_winning_trade_duration: winners.bars / winners.count,
             avg_losing_trade_duration: losers.bars / losers.count,
             profit_factor: if closed > 0.0 { winners.pnl / losers.pnl.abs() } else { f64::NAN },
-            expectancy: win_rate * mean_of(&winners) - (1.0 - win_rate) * mean_of(&losers).abs(),
+            expectancy: (winners.pnl + losers.pnl) / closed,
             sqn: closed.sqrt() * mean / (square / (closed - 1.0)).sqrt(),
         }
     }

@@ -16,6 +16,8 @@ pub struct Checkpoint {
     pub next: u64,
     /// Numbers of the best sets so far; they are computed again.
     pub best: Vec<u64>,
+    /// Spread of the Sharpe ratios so far, as bits.
+    pub spread: [u64; 3],
     /// Cells of the surface so far, as bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub surface: Option<Vec<Option<u64>>>,

@@ -17,7 +17,7 @@ use super::metrics::SetMetrics;
 ///
 /// # Errors
 /// As [`run`](run_one) for one column.
-pub fn run_columns(
+pub fn sweep_columns(
     request: &BacktestRequest,
     prices: &Prices,
     signals: &[Signals],

@@ -9,14 +9,16 @@ use super::super::cuda::Gpu;
 use super::super::error::BacktestError;
 use super::super::lanes::signals::{Column, Columns, Rows, Rule, Source};
 use super::super::lanes::{self, Sets, Terms, Totals};
+use super::super::metrics::MetricValue;
 use super::super::prices::Prices;
-use super::super::request::BacktestRequest;
+use super::super::request::{BacktestRequest, Trials};
+use super::super::result::BacktestResult;
 use super::super::run;
 use super::super::signals::Signals;
 use super::super::simulation::initial_cash;
 use super::super::source::SignalSource;
 use super::super::strategies::Strategy;
-use super::ground::{Ground, lane_terms};
+use super::ground::{Ground, lane_terms, set_lane_term};
 use super::metrics::SetMetrics;
 use super::request::{SweepRequest, set_execution};
 use super::rules::{RowKey, check, rule, set_param};
@@ -137,8 +139,7 @@ impl<'a> Evaluator<'a> {
             }
         }
         for set in values.chunks(width) {
-            let (request, strategy) = self.applied(set)?;
-            if let Some(strategy) = strategy {
+            if let Some(strategy) = self.strategy(set)? {
                 let before = missing.len();
                 let rule = self.rule(&strategy, &mut missing);
                 let full = self.rows.len() + missing.len() > self.most_rows;
@@ -150,7 +151,7 @@ impl<'a> Evaluator<'a> {
                 }
                 rules.push(rule);
             }
-            terms.push(lane_terms(&request));
+            terms.push(self.terms(set));
         }
         let made = missing.par_iter().map(|key| key.compute(self.prices)).collect::<Result<Vec<_>, _>>()?;
         for row in &made {
@@ -201,24 +202,34 @@ impl<'a> Evaluator<'a> {
         })
     }
 
+    /// The strategy of one set, if there is one.
+    fn strategy(&self, set: &[f64]) -> Result<Option<Strategy>, BacktestError> {
+        let Decider::Strategy(strategy) = &self.decider else { return Ok(None) };
+        let mut strategy = (**strategy).clone();
+        let params = self.space.names().iter().zip(set).zip(&self.execution);
+        for ((name, value), _) in params.filter(|(_, execution)| !**execution) {
+            set_param(&mut strategy, name, *value)?;
+        }
+        check(&strategy)?;
+        Ok(Some(strategy))
+    }
+
+    /// What one set trades under in the lanes.
+    fn terms(&self, set: &[f64]) -> Terms {
+        let mut terms = lane_terms(&self.ground.base);
+        for (name, value) in self.space.names().iter().zip(set) {
+            set_lane_term(&mut terms, name, *value);
+        }
+        terms
+    }
+
     /// The request and the strategy of one set.
     fn applied(&self, set: &[f64]) -> Result<(BacktestRequest, Option<Strategy>), BacktestError> {
         let mut request = self.ground.base.clone();
-        let mut strategy = match &self.decider {
-            Decider::Strategy(strategy) => Some((**strategy).clone()),
-            Decider::Given(..) => None,
-        };
-        for ((name, &value), &execution) in self.space.names().iter().zip(set).zip(&self.execution) {
-            match &mut strategy {
-                _ if execution => {
-                    set_execution(&mut request, name, value);
-                }
-                Some(strategy) => set_param(strategy, name, value)?,
-                None => {}
-            }
+        for (name, value) in self.space.names().iter().zip(set) {
+            set_execution(&mut request, name, *value);
         }
-        strategy.as_ref().map(check).transpose()?;
-        Ok((request, strategy))
+        Ok((request, self.strategy(set)?))
     }
 
     /// All sets by the engine for one.
@@ -226,15 +237,34 @@ impl<'a> Evaluator<'a> {
         values.par_chunks(self.space.names().len()).map(|set| self.alone(set)).collect()
     }
 
+    /// Sharpe ratios of sets with these values, deflated by what was tried: the probability that they are no luck.
+    pub fn deflated(&self, values: &[&[f64]], trials: Trials) -> Result<Vec<f64>, BacktestError> {
+        let one = |set: &&[f64]| {
+            let (request, strategy) = self.applied(set)?;
+            let result = self.result(&BacktestRequest { trials: Some(trials), ..request }, strategy)?;
+            let ratio = result.metrics.and_then(|report| report.get("deflated_sharpe_ratio"));
+            Ok(ratio.and_then(MetricValue::number).unwrap_or(f64::NAN))
+        };
+        values.par_iter().map(one).collect()
+    }
+
+    /// Bars of a year, by which ratios are annualised.
+    pub fn bars_per_year(&self) -> f64 {
+        self.ground.settings.bars_per_year
+    }
+
     /// One set by the engine for one.
     fn alone(&self, set: &[f64]) -> Result<SetMetrics, BacktestError> {
         let (request, strategy) = self.applied(set)?;
-        let result = match (&self.decider, strategy) {
-            (_, Some(strategy)) => run(&request, self.prices, &strategy.signals(self.prices)?)?,
-            (Decider::Given(signals, _), None) => run(&request, self.prices, signals)?,
-            (Decider::Strategy(strategy), None) => run(&request, self.prices, &strategy.signals(self.prices)?)?,
-        };
-        Ok(SetMetrics::from_result(&result))
+        self.result(&request, strategy).map(|result| SetMetrics::from_result(&result))
+    }
+
+    fn result(&self, request: &BacktestRequest, strategy: Option<Strategy>) -> Result<BacktestResult, BacktestError> {
+        match (&self.decider, strategy) {
+            (_, Some(strategy)) => run(request, self.prices, &strategy.signals(self.prices)?),
+            (Decider::Given(signals, _), None) => run(request, self.prices, signals),
+            (Decider::Strategy(strategy), None) => run(request, self.prices, &strategy.signals(self.prices)?),
+        }
     }
 }
 

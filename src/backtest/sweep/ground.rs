@@ -142,6 +142,18 @@ pub(super) fn lane_terms(request: &BacktestRequest) -> Terms {
     }
 }
 
+/// Sets what a set trades under; other settings are no terms of the lanes.
+pub(super) fn set_lane_term(terms: &mut Terms, name: &str, value: f64) {
+    match name {
+        "fees" => terms.fees = value,
+        "fixed_fees" => terms.fixed_fees = value,
+        "slippage" => terms.slippage = value,
+        "sl_stop" => terms.stop_loss = Some(value),
+        "tp_stop" => terms.take_profit = Some(value),
+        _ => {}
+    }
+}
+
 /// Whether the lanes do all that the request asks for.
 fn lanes_can(request: &BacktestRequest) -> bool {
     let whole = request.size.is_none_or(|size| size == f64::INFINITY)

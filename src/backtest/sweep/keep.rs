@@ -5,7 +5,8 @@ use std::collections::BinaryHeap;
 
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{SetMetrics, place};
+use super::super::request::Trials;
+use super::metrics::{SHARPE, SetMetrics, place};
 use super::request::{Ranking, SurfaceRequest, Top};
 use super::space::Space;
 
@@ -18,6 +19,9 @@ pub struct SweepRow {
     pub values: Vec<f64>,
     /// Its metrics.
     pub metrics: SetMetrics,
+    /// Probability that its Sharpe ratio is more than the luck of the best of all sets tried; of the best sets alone,
+    /// where at least two sets had a ratio.
+    pub deflated_sharpe_ratio: Option<f64>,
 }
 
 /// A row in the order of ranks: by score, then by number, so that ties do not depend on the order of work.
@@ -69,7 +73,10 @@ impl Best {
         if self.heap.len() == self.most && self.heap.peek().is_some_and(|worst| score < worst.0.score) {
             return;
         }
-        self.heap.push(Reverse(Ranked { score, row: SweepRow { set, values: values.to_vec(), metrics: *metrics } }));
+        self.heap.push(Reverse(Ranked {
+            score,
+            row: SweepRow { set, values: values.to_vec(), metrics: *metrics, deflated_sharpe_ratio: None },
+        }));
         if self.heap.len() > self.most {
             self.heap.pop();
         }
@@ -83,6 +90,44 @@ impl Best {
     /// All rows, best first.
     pub fn into_rows(self) -> Vec<SweepRow> {
         self.heap.into_sorted_vec().into_iter().map(|ranked| ranked.0.row).collect()
+    }
+}
+
+/// How the Sharpe ratios of the sets tried are spread (Welford's recurrence).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Spread {
+    count: f64,
+    mean: f64,
+    square: f64,
+}
+
+impl Spread {
+    /// Takes the ratio of a set; one without a value was no trial.
+    pub fn offer(&mut self, metrics: &SetMetrics) {
+        let ratio = metrics.0[SHARPE];
+        if ratio.is_finite() {
+            self.count += 1.0;
+            let before = ratio - self.mean;
+            self.mean += before / self.count;
+            self.square += before * (ratio - self.mean);
+        }
+    }
+
+    /// Trials, and the variance of their ratios per bar; `None` for fewer than two.
+    pub fn trials(self, bars_per_year: f64) -> Option<Trials> {
+        (self.count >= 2.0)
+            .then(|| Trials { count: self.count, sharpe_variance: self.square / (self.count - 1.0) / bars_per_year })
+    }
+
+    /// The spread as bits, so that a checkpoint keeps it exactly.
+    pub fn bits(self) -> [u64; 3] {
+        [self.count, self.mean, self.square].map(f64::to_bits)
+    }
+
+    /// The spread of a checkpoint.
+    pub fn restored(bits: [u64; 3]) -> Self {
+        let [count, mean, square] = bits.map(f64::from_bits);
+        Self { count, mean, square }
     }
 }
 

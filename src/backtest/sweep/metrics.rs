@@ -24,6 +24,9 @@ pub const SWEEP_METRICS: [&str; 16] = [
     "total_fees_paid",
 ];
 
+/// Where the Sharpe ratio stands among them.
+pub(super) const SHARPE: usize = 4;
+
 /// Metrics of one set, as [`SWEEP_METRICS`] names them; NaN or infinite where they have no meaning.
 #[derive(Debug, Clone, Copy)]
 pub struct SetMetrics(pub [f64; SWEEP_METRICS.len()]);

@@ -306,6 +306,7 @@ fn unrank(rank: u64, n: u64, k: usize, mut give: impl FnMut(usize, u64)) {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

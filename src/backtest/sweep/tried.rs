@@ -68,6 +68,7 @@ fn draw(len: u64, count: u64, seed: u64) -> Vec<u64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

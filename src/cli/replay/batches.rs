@@ -48,7 +48,7 @@ impl Batches {
         while batch.lines.len() < most && bytes < BATCH_BYTES {
             let mut line = Vec::new();
             let read =
-                self.input.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line).context("reading the documents")?;
+                self.input.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line).context("reading the lines")?;
             if read == 0 {
                 break;
             }

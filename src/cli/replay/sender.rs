@@ -42,6 +42,8 @@ struct Rejected {
 /// Sends to one daemon and counts.
 pub(super) struct Sender {
     client: Client,
+    /// Last part of the path, such as `documents`.
+    topic: String,
     /// How long a busy or absent daemon is waited for, from the last success.
     patience: Duration,
     tally: Tally,
@@ -50,8 +52,8 @@ pub(super) struct Sender {
 type Lines = Vec<(u64, Vec<u8>)>;
 
 impl Sender {
-    pub(super) fn new(client: Client, patience: Duration) -> Self {
-        Self { client, patience, tally: Tally::default() }
+    pub(super) fn new(client: Client, topic: String, patience: Duration) -> Self {
+        Self { client, topic, patience, tally: Tally::default() }
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -92,7 +94,7 @@ impl Sender {
         let give_up = Instant::now() + self.patience;
         loop {
             let body = lines.iter().map(|(_, line)| line.as_slice()).collect::<Vec<_>>().join(&b'\n');
-            let error = match self.client.post_lines(&["v1", "documents"], body).await {
+            let error = match self.client.post_lines(&["v1", &self.topic], body).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };

@@ -2,12 +2,14 @@
 
 use tree_sitter::Node;
 
-use super::syntax::{line, literal, text, walk};
+use super::syntax::{line, literal, mentions, text, walk};
 use super::{Imported, Parsed};
 
 /// Takes the imports out of a module.
 pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
+    // imports by call are rare: without them expressions need not be looked into
+    let has_calls = mentions(source, &["__import__", "import_module"]);
     walk(root, |node| match node.kind() {
         "import_statement" => {
             for name in children(node, "name") {
@@ -31,6 +33,7 @@ pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
             true
         }
         "string" | "comment" | "identifier" | "future_import_statement" => false,
+        "expression_statement" | "return_statement" | "assert_statement" | "parameters" => has_calls,
         _ => true,
     });
     parsed
@@ -61,7 +64,15 @@ fn dynamic_import<'a>(call: Node<'_>, source: &'a [u8]) -> Option<&'a str> {
     if !matches!(text(function, source), "__import__" | "import_module" | "importlib.import_module") {
         return None;
     }
-    let module = literal(call.child_by_field_name("arguments")?.named_child(0)?, source)?;
+    let arguments = call.child_by_field_name("arguments")?;
+    let module = literal(arguments.named_child(0)?, source)?;
+    // relative to another package, which only the running program knows
+    let package = arguments
+        .named_child(1)
+        .map(|package| text(package, source).trim_start_matches("package").trim_start_matches(['=', ' ']));
+    if module.starts_with('.') && !matches!(package, Some("__name__" | "__package__")) {
+        return None;
+    }
     let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_') || byte >= 0x80;
     (module.bytes().all(named) && module.bytes().any(|byte| byte != b'.')).then_some(module)
 }

@@ -3,7 +3,7 @@
 
 use tree_sitter::Node;
 
-use super::syntax::{line, literal, text, walk};
+use super::syntax::{line, literal, mentions, text, walk};
 use super::{Imported, Parsed};
 
 /// Takes the imports out of a module or script.
@@ -14,6 +14,8 @@ pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
             parsed.push(line(node), Imported::Script(specifier.to_owned()));
         }
     };
+    // without imports by call only what stands at the top matters
+    let has_calls = mentions(source, &["require", "import("]);
     walk(root, |node| match node.kind() {
         "import_statement" | "export_statement" | "import_require_clause" => {
             add(node, node.child_by_field_name("source").and_then(|literal_| literal(literal_, source)));
@@ -24,8 +26,14 @@ pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
             true
         }
         "comment" => {
-            add(node, reference(text(node, source)));
+            add(node, reference(text(node, source)).as_deref());
             false
+        }
+        "expression_statement" | "lexical_declaration" | "variable_declaration" | "class_body" | "statement_block"
+            if !has_calls =>
+        {
+            // a namespace or an ambient module has statements of its own
+            node.parent().is_some_and(|parent| matches!(parent.kind(), "module" | "internal_module"))
         }
         "string" | "template_string" | "identifier" | "jsx_text" => node.kind() == "template_string",
         _ => true,
@@ -43,10 +51,12 @@ fn call<'a>(node: Node<'_>, source: &'a [u8]) -> Option<&'a str> {
     literal(node.child_by_field_name("arguments")?.named_child(0)?, source)
 }
 
-/// `x` of `/// <reference path="x" />`.
-fn reference(comment: &str) -> Option<&str> {
+/// `./x` of `/// <reference path="x" />`.
+fn reference(comment: &str) -> Option<String> {
     let rest = comment.strip_prefix("///")?.trim_start().strip_prefix("<reference")?;
     let rest = rest.trim_start().strip_prefix("path")?.trim_start().strip_prefix('=')?.trim_start();
     let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
-    rest[1..].split(quote).next()
+    let path = rest[1..].split(quote).next()?;
+    // relative even without a dot
+    Some(if path.starts_with('.') { path.to_owned() } else { format!("./{path}") })
 }

@@ -63,6 +63,11 @@ pub(super) fn literal<'a>(node: Node<'_>, source: &'a [u8]) -> Option<&'a str> {
     plain.then(|| text.trim_matches(quote))
 }
 
+/// Whether a text has any of some words; bytes that are not UTF-8 may hide them.
+pub(super) fn mentions(source: &[u8], words: &[&str]) -> bool {
+    std::str::from_utf8(source).map_or(true, |text| words.iter().any(|word| text.contains(word)))
+}
+
 /// Sorted, each once.
 pub(super) fn distinct(mut names: Vec<String>) -> Vec<String> {
     names.sort_unstable();

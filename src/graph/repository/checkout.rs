@@ -76,7 +76,7 @@ impl Checkout {
         &self.skipped
     }
 
-    /// Bytes received from the host; 0 if nothing had changed or the repository is on this machine.
+    /// Bytes received from the host, its list of branches included; 0 if the repository is on this machine.
     #[must_use]
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes

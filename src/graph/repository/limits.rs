@@ -16,7 +16,7 @@ pub struct Limits {
     pub max_entries: usize,
     /// Most source files.
     pub max_source_files: usize,
-    /// Most bytes of all source files together.
+    /// Most bytes of source parsed at once; files that have not changed since the last time do not count.
     pub max_source_bytes: u64,
     /// Longest fetch and longest listing.
     pub timeout: Duration,

@@ -14,7 +14,13 @@ pub(super) fn tip(path: &Path, source: &Source) -> Result<(Repository, Oid, Opti
     if !path.is_dir() {
         return Err(RepositoryError::NotFound { url: url(), reason: "no such folder".to_owned() });
     }
-    let repository = open(path).map_err(|error| RepositoryError::NotFound { url: url(), reason: error.to_string() })?;
+    let repository = open(path).map_err(|error| {
+        let reason = match error {
+            RepositoryError::Damaged(said) => said,
+            other => other.to_string(),
+        };
+        RepositoryError::NotFound { url: url(), reason }
+    })?;
     let reference = match &source.branch {
         Some(branch) => repository.find_reference(&format!("refs/heads/{branch}")),
         None => repository.head(),

@@ -48,7 +48,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    fn new(source: &Source, limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(source: &Source, limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             url: source.url.clone(),
             access: source.access,
@@ -65,7 +65,7 @@ impl Watch {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
     }
 
-    fn take_reason(&self) -> Option<RepositoryError> {
+    pub(super) fn take_reason(&self) -> Option<RepositoryError> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

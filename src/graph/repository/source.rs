@@ -260,7 +260,9 @@ fn folder(url: &Url) -> Result<Location, SourceError> {
 
 fn host(url: &Url, access: Access) -> Result<String, SourceError> {
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or(SourceError::Host)?;
-    check_host(host, access)?;
+    // the parser reads numbers as addresses (`0x7f.1`) only in schemes that it knows
+    let normal = Url::parse(&format!("https://{host}/")).map_err(|_| SourceError::Host)?;
+    check_host(normal.host_str().ok_or(SourceError::Host)?, access)?;
     Ok(host.trim_matches(['[', ']']).to_owned())
 }
 

@@ -131,8 +131,12 @@ struct Exchange {
 
 impl Connection {
     /// Waits for something as long as the watch allows.
-    fn wait<T>(&self, what: impl Future<Output = reqwest::Result<T>>) -> io::Result<T> {
+    fn wait<T, F>(&self, what: impl FnOnce() -> F) -> io::Result<T>
+    where
+        F: Future<Output = reqwest::Result<T>>,
+    {
         self.runtime.block_on(async {
+            let what = what();
             tokio::pin!(what);
             loop {
                 tokio::select! {
@@ -167,7 +171,7 @@ impl Exchange {
                 .body(std::mem::take(&mut self.request))
         };
         // made inside: without a runtime around it a request with a time limit panics
-        let response = self.connection.wait(async move { request.send().await })?;
+        let response = self.connection.wait(|| request.send())?;
         let expected = if self.asks {
             "application/x-git-upload-pack-advertisement"
         } else {
@@ -201,7 +205,7 @@ impl Exchange {
             let response = self.send()?;
             self.response.insert(response)
         };
-        let chunk = self.connection.wait(response.chunk())?.unwrap_or_default();
+        let chunk = self.connection.wait(|| response.chunk())?.unwrap_or_default();
         let watch = &self.connection.watch;
         if !watch.receive(chunk.len() as u64) || !watch.goes_on() {
             return Err(io::Error::other("told to stop"));
@@ -296,4 +300,27 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::repository::{Access, Limits, Source};
+
+    #[test]
+    fn names_that_lead_to_our_own_network_are_not_connected_to() -> Result<(), Box<dyn std::error::Error>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        for (private_addresses, is_taken) in [(false, false), (true, true)] {
+            let access = Access { private_addresses, ..Access::default() };
+            let source = Source::parse("https://example.com/a", access)?;
+            let watch = Watch::new(&source, &Limits::default());
+            let resolver = CheckedResolver { watch: Arc::clone(&watch) };
+            // it always leads to this machine, whoever answers for it
+            let resolved = runtime.block_on(resolver.resolve("localhost".parse()?));
+            assert_eq!(resolved.is_ok(), is_taken);
+            let reason = watch.take_reason().map(|reason| matches!(reason, RepositoryError::PrivateAddress { .. }));
+            assert_eq!(reason, (!is_taken).then_some(true));
+        }
+        Ok(())
+    }
 }

@@ -90,11 +90,18 @@ impl<'a> Resolver<'a> {
         let relative = module.replace('.', "/");
         let own = self.own_root(path);
         let is_script = !self.packages.contains(parent(path));
-        let mut claimed = false;
+        let (mut claimed, mut is_namespace) = (false, false);
         let mut attempt = |root: &str| {
             let followed = self.follow(root, module);
             claimed |= followed.claimed;
-            followed.module.map(|found| (join(root, &relative), found)).ok_or(followed.claimed)
+            let Some(found) = followed.module else { return Err(followed.claimed) };
+            let targets = self.taken(&join(root, &relative), &found, names, (0, module));
+            if found == Module::Namespace && !targets.iter().any(|target| matches!(target, Target::File(_))) {
+                // folders alone prove nothing: nearly every name is a folder somewhere
+                is_namespace |= targets.is_empty();
+                return Err(false);
+            }
+            Ok(targets)
         };
         let mut found = attempt(own);
         if found == Err(false) && is_script {
@@ -104,15 +111,13 @@ impl<'a> Resolver<'a> {
         if found == Err(false) && !is_python_stdlib(top) {
             let around = ancestors(parent(path)).flat_map(|folder| [folder.to_owned(), join(folder, "src")]);
             let around = around.filter(|root| !self.packages.contains(root.as_str()) && self.project.has_folder(root));
-            found = around.map(|root| attempt(&root)).find(|found| *found != Err(false)).unwrap_or(Err(false));
-            if found == Err(false) {
-                found =
-                    self.nearest_homes(path, top).map(attempt).find(|found| *found != Err(false)).unwrap_or(Err(false));
-            }
+            let homes = self.nearest_homes(path, top).map(str::to_owned);
+            found = around.chain(homes).map(|root| attempt(&root)).find(|found| *found != Err(false)).unwrap_or(found);
         }
         match found {
-            Ok((base, found)) => self.taken(&base, &found, names, (0, module)),
+            Ok(targets) => targets,
             Err(_) if claimed => vec![Target::Missing(written(0, module, names))],
+            Err(_) if is_namespace => Vec::new(),
             Err(_) => vec![Target::External(top.to_owned())],
         }
     }
@@ -159,19 +164,7 @@ impl<'a> Resolver<'a> {
                 None => break,
             }
         }
-        // folders alone prove nothing: nearly every name is a folder somewhere
-        let module = last.filter(|found| claimed || (*found == Module::Namespace && self.has_modules(&base)));
-        Followed { module, claimed }
-    }
-
-    /// Whether a folder has a module, so that it can be a namespace package at all.
-    fn has_modules(&self, folder: &str) -> bool {
-        let inside = format!("{folder}/");
-        let first = self.project.sources.partition_point(|path| *path < inside.as_str());
-        self.project.sources[first..]
-            .iter()
-            .take_while(|path| path.starts_with(&inside))
-            .any(|path| Language::of(path) == Some(Language::Python))
+        Followed { module: last, claimed }
     }
 
     /// What stands at a path: a package before a module before a namespace, as Python's finder has it.

@@ -126,9 +126,10 @@ impl<'a> Resolver<'a> {
         if let Some(library) = self.crates.library(home.krate, name) {
             return self.within(library, Vec::new(), rest);
         }
-        // a type of this file, or brought in by a wildcard
-        let is_type = name.starts_with(|first: char| first.is_uppercase());
-        if is_type || !(certain || SYSROOT.contains(&name) || self.crates.knows(home.krate, name)) {
+        // otherwise a type, macro or module that a wildcard or a macro brought in
+        let known = SYSROOT.contains(&name) || self.crates.knows(home.krate, name);
+        let may_be_new = certain && self.crates.is_bare(home.krate);
+        if !(known || may_be_new) {
             return Vec::new();
         }
         vec![Target::External(self.crates.package(home.krate, name).unwrap_or(name).to_owned())]

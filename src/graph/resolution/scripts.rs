@@ -133,7 +133,7 @@ impl<'a> Resolver<'a> {
         if NODE.contains(&specifier) {
             return Bare::Unknown;
         }
-        match self.packages.candidates(parent(path), specifier) {
+        match self.packages.candidates(parent(path), specifier, typed) {
             Some(candidates) => {
                 let found = candidates.iter().find_map(|candidate| self.files.find(candidate, typed, true));
                 found.map_or(Bare::Missing, Bare::Found)

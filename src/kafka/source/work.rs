@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::control::{Phase, SourceControl};
-use super::{Admission, SourceReport};
+use super::{HandOver, SourceReport};
 use crate::config::log::SourceConfig;
 use crate::kafka::ledger::OffsetLedger;
 use crate::kafka::log::{LogConsumer, LogError, LogEvent};
@@ -37,6 +37,8 @@ pub(super) struct Work<'a, H> {
     last_accepted: Instant,
     assigned: BTreeSet<(String, i32)>,
     paused: bool,
+    /// Paused partitions in the metrics.
+    shown_paused: u32,
     /// Ledger version last told to the consumer.
     told_version: u64,
     commit_due: Instant,
@@ -49,7 +51,14 @@ pub(super) struct Work<'a, H> {
     report: SourceReport,
 }
 
-impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
+impl<H> Drop for Work<'_, H> {
+    /// Whatever ended it, its share of the gauge goes with it.
+    fn drop(&mut self) {
+        metrics::paused_partitions(-f64::from(self.shown_paused));
+    }
+}
+
+impl<'a, H: HandOver> Work<'a, H> {
     pub(super) fn new(
         consumer: Box<dyn LogConsumer>,
         ledger: Arc<OffsetLedger>,
@@ -67,6 +76,7 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
             last_accepted: now,
             assigned: BTreeSet::new(),
             paused: false,
+            shown_paused: 0,
             told_version: 0,
             commit_due: now,
             redeliver_due: now,
@@ -83,7 +93,6 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
         self.held.clear();
         self.report.committed = self.commit_last();
         self.report.unfinished = self.ledger.counts().in_flight;
-        metrics::paused_partitions(0);
         self.control.assignment(0, false);
         result.map(|()| self.report)
     }
@@ -133,19 +142,11 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
 
     /// Hands over until refused.
     fn offer(&mut self, now: Instant) {
-        while let Some(delivery) = self.held.pop_front() {
-            match (self.hand_over)(delivery) {
-                Admission::Accepted => {
-                    self.report.accepted += 1;
-                    self.last_accepted = now;
-                }
-                Admission::Full(delivery) => {
-                    self.held.push_front(delivery);
-                    return;
-                }
-            }
+        let accepted = self.hand_over.hand_over(&mut self.held);
+        self.report.accepted += accepted as u64;
+        if accepted > 0 || self.held.is_empty() {
+            self.last_accepted = now;
         }
-        self.last_accepted = now;
     }
 
     fn pause_or_resume(&mut self, now: Instant) {
@@ -172,10 +173,16 @@ impl<'a, H: FnMut(Delivery) -> Admission> Work<'a, H> {
         self.show_assignment();
     }
 
-    fn show_assignment(&self) {
+    fn show_assignment(&mut self) {
         let count = self.assigned.len();
-        metrics::paused_partitions(if self.paused { u32::try_from(count).unwrap_or(u32::MAX) } else { 0 });
+        self.show_paused(if self.paused { u32::try_from(count).unwrap_or(u32::MAX) } else { 0 });
         self.control.assignment(count, self.paused);
+    }
+
+    /// Several sources share the gauge: each adds its own.
+    fn show_paused(&mut self, count: u32) {
+        metrics::paused_partitions(f64::from(count) - f64::from(self.shown_paused));
+        self.shown_paused = count;
     }
 
     /// Tells the consumer before every poll, because a poll may revoke partitions and commit.

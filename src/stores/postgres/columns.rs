@@ -7,9 +7,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::sql::{array_literal, escape, escape_option, json};
+use super::sql::{array_literal, escape, escape_option, json, not_json};
 use crate::messages::analysis::Analysis;
-use crate::stores::documents::{StoreError, VerdictRow};
+use crate::messages::signal::signals_of;
+use crate::stores::documents::{StoreError, VerdictRow, WriteOutcome};
 use crate::stores::names::{rule_name, sentiment_name, verdict_name};
 
 /// The version of a document that is to be written.
@@ -82,6 +83,17 @@ const ENTITIES: &str = r#"INSERT INTO analytics.entities
 const VECTORS: &str = "INSERT INTO analytics.vectors (seq, correlation_id, model, vector)
     SELECT * FROM unnest($1, $2, $3, $4)";
 
+const SIGNALS: &str = r#"INSERT INTO analytics.signals
+        (topic, partition, "offset", symbol, ts, score, label, document_id, correlation_id, accepted_at, processed_at)
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    ON CONFLICT (topic, partition, "offset", symbol) DO UPDATE SET ts = excluded.ts, score = excluded.score,
+        label = excluded.label, document_id = excluded.document_id, correlation_id = excluded.correlation_id,
+        accepted_at = excluded.accepted_at, processed_at = excluded.processed_at"#;
+
+/// What the very records said before, by the rows just written.
+const FORGET_SIGNALS: &str = r#"DELETE FROM analytics.signals s USING analytics.analyses a
+    WHERE a.seq = ANY($1) AND s.topic = a.topic AND s.partition = a.partition AND s."offset" = a."offset""#;
+
 type Text<'r> = Vec<Cow<'r, str>>;
 type OptionalText<'r> = Vec<Option<Cow<'r, str>>>;
 
@@ -133,7 +145,7 @@ table! {
     symbols: Vec<String> = TEXT_ARRAY, published_at: Vec<Option<DateTime<Utc>>> = TIMESTAMPTZ_ARRAY,
     processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, record_ms: Vec<i64> = INT8_ARRAY,
     topic: Text<'r> = TEXT_ARRAY, partition: Vec<i32> = INT4_ARRAY, offset: Vec<i64> = INT8_ARRAY,
-    body: Vec<String> = TEXT_ARRAY,
+    body: Text<'r> = TEXT_ARRAY,
 }
 
 table! {
@@ -159,6 +171,15 @@ table! {
     vector: Vec<Vec<u8>> = BYTEA_ARRAY,
 }
 
+table! {
+    /// `analytics.signals`
+    Signals SIGNALS documents: false;
+    topic: Text<'r> = TEXT_ARRAY, partition: Vec<i32> = INT4_ARRAY, offset: Vec<i64> = INT8_ARRAY,
+    symbol: Vec<String> = TEXT_ARRAY, ts: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, score: Vec<f32> = FLOAT4_ARRAY,
+    label: Vec<&'static str> = TEXT_ARRAY, document_id: Text<'r> = TEXT_ARRAY, correlation_id: Text<'r> = TEXT_ARRAY,
+    accepted_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY,
+}
+
 /// All that a batch writes.
 #[derive(Default)]
 pub(super) struct Columns<'r> {
@@ -167,6 +188,7 @@ pub(super) struct Columns<'r> {
     symbols: Symbols<'r>,
     entities: Entities<'r>,
     vectors: Vectors<'r>,
+    signals: Signals<'r>,
     existing: Vec<i64>,
 }
 
@@ -194,6 +216,28 @@ impl<'r> Columns<'r> {
         Ok(columns)
     }
 
+    /// Adds what the written rows say of their symbols, versions replaced within the batch too: what was said then stays
+    /// said, however records are batched.
+    pub(super) fn add_signals(&mut self, rows: &'r [VerdictRow], outcomes: &[WriteOutcome]) {
+        let mut written: Vec<&VerdictRow> = rows
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| match outcome {
+                WriteOutcome::Written | WriteOutcome::Rerooted(_) => true,
+                WriteOutcome::AlreadyDead | WriteOutcome::OriginalMissing => false,
+            })
+            .map(|(row, _)| row)
+            .collect();
+        // daemons lock rows in one order, and a statement must not meet a record twice
+        written.sort_by(|left, right| left.analysis.origin.cmp(&right.analysis.origin));
+        for (index, row) in written.iter().enumerate() {
+            let again = written.get(index + 1).is_some_and(|next| next.analysis.origin == row.analysis.origin);
+            if !again {
+                self.signals.push(row);
+            }
+        }
+    }
+
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.analyses.seq.is_empty()
@@ -211,9 +255,17 @@ impl<'r> Columns<'r> {
             (self.symbols.seq.is_empty(), self.symbols.insert()),
             (self.entities.seq.is_empty(), self.entities.insert()),
             (self.vectors.seq.is_empty(), self.vectors.insert()),
+            (self.existing.is_empty(), self.forget_signals()),
+            (self.signals.offset.is_empty(), self.signals.insert()),
         ];
         inserts.extend(details.into_iter().filter_map(|(empty, insert)| (!empty).then_some(insert)));
         inserts
+    }
+}
+
+impl Columns<'_> {
+    fn forget_signals(&self) -> Insert<'_> {
+        Insert { sql: FORGET_SIGNALS, types: vec![Type::INT8_ARRAY], values: vec![&self.existing], documents: false }
     }
 }
 
@@ -247,8 +299,8 @@ impl<'r> Analyses<'r> {
         let row = last.row;
         let analysis = &row.analysis;
         let body = match &last.rerooted {
-            None => json(analysis)?,
-            Some(root) => json(&Analysis { duplicate_of: Some(Arc::clone(root)), ..analysis.clone() })?,
+            None => Cow::Borrowed(analysis.json().map_err(|error| not_json(&error))?),
+            Some(root) => Cow::Owned(json(&Analysis { duplicate_of: Some(Arc::clone(root)), ..(**analysis).clone() })?),
         };
         let duplicate_of = last.rerooted.as_ref().or(analysis.duplicate_of.as_ref());
         let sentiment = analysis.sentiment.as_ref();
@@ -314,6 +366,25 @@ impl<'r> Vectors<'r> {
         self.correlation_id.push(escape(row.analysis.correlation_id.as_str()));
         self.model.push(row.analysis.embedding.as_ref().map(|embedding| escape(&embedding.model)));
         self.vector.push(vector.iter().flat_map(|value| value.to_le_bytes()).collect());
+    }
+}
+
+impl<'r> Signals<'r> {
+    fn push(&mut self, row: &'r VerdictRow) {
+        let analysis = &row.analysis;
+        for signal in signals_of(analysis, row.timestamp_ms) {
+            self.topic.push(escape(&analysis.origin.topic));
+            self.partition.push(analysis.origin.partition);
+            self.offset.push(analysis.origin.offset);
+            self.symbol.push(escape(&signal.symbol).into_owned());
+            self.ts.push(signal.ts);
+            self.score.push(signal.score);
+            self.label.push(sentiment_name(signal.label));
+            self.document_id.push(escape(&analysis.document_id));
+            self.correlation_id.push(escape(analysis.correlation_id.as_str()));
+            self.accepted_at.push(signal.accepted_at);
+            self.processed_at.push(signal.processed_at);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which records brought which document: one row per record, whatever became of the document later.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::columns::whole_micros;
 use super::error::Failure;
-use super::pool::{Pool, Pools};
+use super::pool::Pools;
 use super::queries::Values;
 use super::sql::{column, escape, text};
 use crate::messages::correlation::CorrelationId;
@@ -28,39 +28,68 @@ const DOCUMENTS_OF: &str = r#"SELECT document_id FROM analytics.deliveries WHERE
 
 /// Deliveries as columns of a statement, each record once.
 #[derive(Default)]
-pub(super) struct Deliveries {
-    topic: Vec<String>,
+pub(super) struct Deliveries<'r> {
+    topic: Vec<Cow<'r, str>>,
     partition: Vec<i32>,
     offset: Vec<i64>,
-    document_id: Vec<String>,
-    correlation_id: Vec<String>,
+    document_id: Vec<Cow<'r, str>>,
+    correlation_id: Vec<Cow<'r, str>>,
     outcome: Vec<&'static str>,
     processed_at: Vec<DateTime<Utc>>,
 }
 
-impl Deliveries {
+/// What a row says, borrowed.
+struct Delivered<'r> {
+    origin: &'r Position,
+    document_id: &'r str,
+    correlation_id: &'r CorrelationId,
+    outcome: DeliveryOutcome,
+    processed_at: DateTime<Utc>,
+}
+
+impl<'r> Delivered<'r> {
+    fn by(row: &'r VerdictRow) -> Self {
+        let VerdictRow { document, analysis, .. } = row;
+        Self {
+            origin: &analysis.origin,
+            document_id: &document.id,
+            correlation_id: &analysis.correlation_id,
+            outcome: row.outcome(),
+            processed_at: analysis.processed_at,
+        }
+    }
+
+    fn of(row: &'r DeliveryRow) -> Self {
+        let DeliveryRow { origin, document_id, correlation_id, outcome, processed_at } = row;
+        Self { origin, document_id, correlation_id, outcome: *outcome, processed_at: *processed_at }
+    }
+}
+
+impl<'r> Deliveries<'r> {
     /// Of the rows of a batch that are written.
-    pub(super) fn written(rows: &[VerdictRow], outcomes: &[WriteOutcome]) -> Self {
+    pub(super) fn written(rows: &'r [VerdictRow], outcomes: &[WriteOutcome]) -> Self {
         let written = rows.iter().zip(outcomes).filter(|(_, outcome)| match outcome {
             WriteOutcome::Written | WriteOutcome::Rerooted(_) => true,
             WriteOutcome::AlreadyDead | WriteOutcome::OriginalMissing => false,
         });
-        Self::new(written.map(|(row, _)| row.delivery()))
+        Self::last_of_each(written.map(|(row, _)| Delivered::by(row)).collect())
     }
 
-    /// Of these, the last of each record.
-    pub(super) fn new(rows: impl IntoIterator<Item = DeliveryRow>) -> Self {
-        let last: HashMap<Position, DeliveryRow> = rows.into_iter().map(|row| (row.origin.clone(), row)).collect();
-        let mut last: Vec<DeliveryRow> = last.into_values().collect();
-        // daemons lock rows in one order
-        last.sort_unstable_by(|left, right| left.origin.cmp(&right.origin));
+    /// Of these.
+    pub(super) fn new(rows: &'r [DeliveryRow]) -> Self {
+        Self::last_of_each(rows.iter().map(Delivered::of).collect())
+    }
+
+    fn last_of_each(mut rows: Vec<Delivered<'r>>) -> Self {
+        // daemons lock rows in one order; a stable sort keeps the last of a record last
+        rows.sort_by(|left, right| left.origin.cmp(right.origin));
         let mut columns = Self::default();
-        for row in last {
-            columns.topic.push(escape(&row.origin.topic).into_owned());
+        for row in rows.chunk_by(|left, right| left.origin == right.origin).filter_map(<[_]>::last) {
+            columns.topic.push(escape(&row.origin.topic));
             columns.partition.push(row.origin.partition);
             columns.offset.push(row.origin.offset);
-            columns.document_id.push(escape(&row.document_id).into_owned());
-            columns.correlation_id.push(escape(row.correlation_id.as_str()).into_owned());
+            columns.document_id.push(escape(row.document_id));
+            columns.correlation_id.push(escape(row.correlation_id.as_str()));
             columns.outcome.push(row.outcome.name());
             columns.processed_at.push(whole_micros(row.processed_at));
         }
@@ -103,7 +132,7 @@ impl Deliveries {
 
 /// Notes records that changed nothing.
 pub(super) async fn note(pools: &Pools, rows: Vec<DeliveryRow>) -> Result<(), Failure> {
-    let columns = Deliveries::new(rows);
+    let columns = Deliveries::new(&rows);
     let lease = pools.analytics.lease().await?;
     match lease.session().query(Deliveries::sql(), &Deliveries::types(), &columns.values()).await {
         Ok(_) => {
@@ -139,12 +168,7 @@ pub(super) async fn documents_of(pools: &Pools, correlation_id: &str) -> Result<
 async fn about(pools: &Pools, id: &str, sql: &str) -> Result<Vec<Row>, Failure> {
     let mut values = Values::default();
     values.add(Type::TEXT, escape(id).into_owned());
-    values.query(readers(pools), sql).await
-}
-
-/// Readers don't take the connections of who writes verdicts, where they need not.
-pub(super) fn readers(pools: &Pools) -> &Pool {
-    if pools.shared { &pools.raw } else { &pools.analytics }
+    values.query(pools.readers(), sql).await
 }
 
 fn row(row: &Row) -> Result<DeliveryRow, StoreError> {

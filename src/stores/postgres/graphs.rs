@@ -9,7 +9,6 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::PostgresStore;
 use super::columns::whole_micros;
-use super::deliveries::readers;
 use super::error::Failure;
 use super::pool::{Lease, Pools};
 use super::queries::Values;
@@ -82,7 +81,7 @@ impl GraphStore for PostgresStore {
             let sql = format!(
                 "SELECT {GRAPH} FROM analytics.graphs WHERE published ORDER BY trained_at DESC, id LIMIT {MAX_GRAPHS}"
             );
-            let rows = Values::default().query(readers(&pools), &sql).await?;
+            let rows = Values::default().query(pools.readers(), &sql).await?;
             rows.iter().map(graph).collect::<Result<_, _>>().map_err(Failure::from)
         })
     }
@@ -90,7 +89,7 @@ impl GraphStore for PostgresStore {
     fn similar<'a>(&'a self, repo_url: &'a str, path: &'a str, k: usize) -> BoxFuture<'a, Result<Similar, StoreError>> {
         let (pools, repo_url, path) = (Arc::clone(&self.pools), repo_url.to_owned(), path.to_owned());
         self.call("similar_files", async move {
-            let lease = readers(&pools).lease().await?;
+            let lease = pools.readers().lease().await?;
             let done = similar(&lease, &repo_url, &path, k).await;
             settled(lease, done).await
         })

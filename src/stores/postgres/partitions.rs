@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::pool::{Lease, Pools};
 
 /// Tables with a partition for each day.
-const TABLES: [&str; 2] = ["log_entries", "events"];
+pub(super) const TABLES: [&str; 2] = ["log_entries", "events"];
 /// Held while partitions are made or dropped.
 const LOCK: i64 = 0x7469_6465_7061_7274;
 /// Days made ahead.
@@ -42,7 +42,8 @@ impl Partitions {
     }
 }
 
-fn create(table: &str, day: NaiveDate) -> String {
+/// The statement that makes the partition of a day where it is missing.
+pub(super) fn create(table: &str, day: NaiveDate) -> String {
     let next = day.checked_add_days(Days::new(1)).unwrap_or(day);
     format!(
         "CREATE TABLE IF NOT EXISTS logging.{} PARTITION OF logging.{table}

@@ -41,6 +41,12 @@ impl Pools {
         Ok(Self { raw, analytics, logging, shared: !own || same })
     }
 
+    /// Where the schema `analytics` is read: readers don't take the connections of who writes verdicts, where they need
+    /// not.
+    pub(super) fn readers(&self) -> &Pool {
+        if self.shared { &self.raw } else { &self.analytics }
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> [&Pool; 3] {
         [&self.raw, &self.analytics, &self.logging]

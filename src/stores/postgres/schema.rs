@@ -1,5 +1,7 @@
 //! Schemas and tables: versioned migrations, one set for each schema, run by one daemon at a time.
 
+use std::collections::BTreeMap;
+
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
@@ -8,6 +10,9 @@ use super::pool::{Pool, Pools};
 
 /// Held by the daemon that migrates a database.
 const MIGRATION_LOCK: i64 = 0x7469_6465_6d69_6c6c;
+
+/// The table of migrations, in every schema.
+pub(super) const HISTORY: &str = "schema_history";
 
 /// A schema with its changes in order. Never edit one that was released.
 struct Schema {
@@ -28,8 +33,9 @@ macro_rules! schema {
     };
 }
 
-const RAW: Schema = schema!("raw": "V1__documents");
-const ANALYTICS: Schema = schema!("analytics": "V1__analyses", "V2__dashboard_views", "V3__deliveries", "V4__graphs");
+const RAW: Schema = schema!("raw": "V1__documents", "V2__bars");
+const ANALYTICS: Schema =
+    schema!("analytics": "V1__analyses", "V2__dashboard_views", "V3__deliveries", "V4__graphs", "V5__backtests");
 const LOGGING: Schema = schema!("logging": "V1__log_entries");
 
 /// Brings every schema up to date.
@@ -38,22 +44,48 @@ const LOGGING: Schema = schema!("logging": "V1__log_entries");
 /// [`OpenError::Setting`] if a schema is of a newer program or the role may not change it.
 pub(super) async fn migrate(pools: &Pools) -> Result<(), OpenError> {
     for (pool, schema) in [(&pools.raw, RAW), (&pools.analytics, ANALYTICS), (&pools.logging, LOGGING)] {
-        let (mut client, driver) = pool.connect().await?;
-        let done = schema.bring_up_to_date(&mut client, pool).await;
-        drop(client);
-        driver.abort();
-        done?;
+        schema.migrate(pool).await?;
     }
     Ok(())
 }
 
+/// Brings every schema to the version that is named for it, which may be older than the newest; none goes back.
+///
+/// # Errors
+/// [`OpenError::Setting`] if a schema is newer already, or the version is one of a newer program.
+pub(super) async fn migrate_to(pools: &Pools, versions: &BTreeMap<String, usize>) -> Result<(), OpenError> {
+    for (pool, schema) in [(&pools.raw, RAW), (&pools.analytics, ANALYTICS), (&pools.logging, LOGGING)] {
+        let wanted = versions.get(schema.name).copied().unwrap_or(0);
+        let Some(migrations) = schema.migrations.get(..wanted) else {
+            let newest = schema.migrations.len();
+            let said = format!("schema {} has version {wanted}, this program knows up to {newest}", schema.name);
+            return Err(OpenError::Setting(said));
+        };
+        Schema { migrations, ..schema }.migrate(pool).await?;
+    }
+    Ok(())
+}
+
+/// The version a schema has, as its table of migrations says.
+pub(super) fn version_query(schema: &str) -> String {
+    format!("SELECT coalesce(max(version), 0) FROM {schema}.{HISTORY}")
+}
+
 impl Schema {
+    async fn migrate(&self, pool: &Pool) -> Result<(), OpenError> {
+        let (mut client, driver) = pool.connect().await?;
+        let done = self.bring_up_to_date(&mut client, pool).await;
+        drop(client);
+        driver.abort();
+        done
+    }
+
     fn newest(&self) -> Result<i64, OpenError> {
         i64::try_from(self.migrations.len()).map_err(|error| OpenError::Setting(error.to_string()))
     }
 
     fn history(&self) -> String {
-        format!("{}.schema_history", self.name)
+        format!("{}.{HISTORY}", self.name)
     }
 
     async fn bring_up_to_date(&self, client: &mut Client, pool: &Pool) -> Result<(), OpenError> {

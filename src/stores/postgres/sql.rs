@@ -12,6 +12,8 @@ use crate::stores::documents::StoreError;
 /// Stands before `0` for U+0000, which PostgreSQL does not take, and before itself for itself: a code point that is no
 /// character and occurs in no text.
 const ESCAPE: char = '\u{10FFFE}';
+/// Its first byte in UTF-8, which few other characters have.
+const ESCAPE_LEAD: u8 = 0xf4;
 
 /// Parameters of a statement.
 pub(super) type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
@@ -69,7 +71,8 @@ impl<'c> Session<'c> {
 
 /// Text as PostgreSQL takes it.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\0', ESCAPE]) {
+    // counted, so that many bytes are looked at at once: nearly no text has one of these
+    if text.bytes().filter(|byte| matches!(*byte, 0 | ESCAPE_LEAD)).count() == 0 {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
@@ -106,7 +109,12 @@ pub(super) fn escape_option<T: AsRef<str>>(text: Option<&T>) -> Option<Cow<'_, s
 
 /// JSON for a column of type `json`, which takes U+0000 in its escaped form.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Refused(format!("value is not JSON: {error}")))
+    serde_json::to_string(value).map_err(|error| not_json(&error))
+}
+
+/// Why a value is refused that JSON does not have.
+pub(super) fn not_json(error: &serde_json::Error) -> StoreError {
+    StoreError::Refused(format!("value is not JSON: {error}"))
 }
 
 /// A column's value.

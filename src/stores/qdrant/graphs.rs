@@ -87,6 +87,7 @@ impl QdrantGraphs {
             ready: AtomicBool::new(true),
             reason: Mutex::default(),
             count: AtomicUsize::new(0),
+            unconfirmed: Mutex::default(),
             wake: tokio::sync::Notify::new(),
         });
         shared.ensure_collection().await.map_err(|error| match error {

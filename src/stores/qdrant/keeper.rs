@@ -137,7 +137,8 @@ impl Shared {
         Ok(done)
     }
 
-    async fn page(
+    /// A page of the points that are meant, and where the next begins.
+    pub(super) async fn page(
         &self,
         statement: Statement,
         offset: Option<PointId>,

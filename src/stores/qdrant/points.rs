@@ -247,6 +247,11 @@ pub(super) fn wanted_payload() -> WithPayloadSelector {
     WithPayloadSelector { selector_options: Some(SelectorOptions::Include(PayloadIncludeSelector { fields })) }
 }
 
+/// All of the payload.
+pub(super) fn whole_payload() -> WithPayloadSelector {
+    WithPayloadSelector { selector_options: Some(SelectorOptions::Enable(true)) }
+}
+
 /// Nothing of the payload.
 pub(super) fn no_payload() -> WithPayloadSelector {
     WithPayloadSelector { selector_options: Some(SelectorOptions::Enable(false)) }
@@ -277,6 +282,16 @@ pub(super) fn integer(payload: &Payload, key: &str) -> Option<i64> {
         Kind::IntegerValue(integer) => Some(*integer),
         _ => None,
     }
+}
+
+/// The texts of a payload field.
+pub(super) fn texts(payload: &Payload, key: &str) -> Option<Vec<String>> {
+    let Kind::ListValue(list) = payload.get(key)?.kind.as_ref()? else { return None };
+    let text = |value: &Value| match value.kind.as_ref()? {
+        Kind::StringValue(text) => Some(text.clone()),
+        _ => None,
+    };
+    list.values.iter().map(text).collect()
 }
 
 /// A point found; `None` if it is none of ours.

@@ -13,6 +13,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_dead_letters.sql"),
     include_str!("migrations/0003_deliveries.sql"),
     include_str!("migrations/0004_graphs.sql"),
+    include_str!("migrations/0005_market.sql"),
+    include_str!("migrations/0006_events.sql"),
 ];
 
 /// Schema changes of the file with jobs.

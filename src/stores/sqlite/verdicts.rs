@@ -5,8 +5,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deliveries::note;
+use super::signals;
 use crate::messages::analysis::Analysis;
 use crate::messages::dead_letter::StoredDeadLetter;
+use crate::messages::sealed::SealedAnalysis;
 use crate::stores::documents::{VerdictRow, WriteOutcome};
 use crate::stores::names::{rule_name, sentiment_name, verdict_name};
 
@@ -34,7 +36,8 @@ fn write_row(connection: &Connection, row: &VerdictRow) -> rusqlite::Result<Writ
         return Ok(WriteOutcome::Written);
     }
     let root: Arc<str> = root.into();
-    let analysis = Analysis { duplicate_of: Some(Arc::clone(&root)), ..row.analysis.clone() };
+    let mut analysis = row.analysis.clone();
+    analysis.duplicate_of = Some(Arc::clone(&root));
     upsert(connection, row, &analysis)?;
     Ok(WriteOutcome::Rerooted(root))
 }
@@ -58,7 +61,7 @@ fn root_of(connection: &Connection, named: &str, own: &str) -> rusqlite::Result<
     Ok(None)
 }
 
-fn upsert(connection: &Connection, row: &VerdictRow, analysis: &Analysis) -> rusqlite::Result<()> {
+fn upsert(connection: &Connection, row: &VerdictRow, analysis: &SealedAnalysis) -> rusqlite::Result<()> {
     let existing: Option<i64> = connection
         .prepare_cached("SELECT seq FROM raw_documents WHERE id = ?1")?
         .query_row([&*row.document.id], |found| found.get(0))
@@ -79,6 +82,7 @@ fn upsert(connection: &Connection, row: &VerdictRow, analysis: &Analysis) -> rus
     let seq = write_document(connection, row, existing)?;
     write_analysis(connection, seq, analysis)?;
     write_details(connection, seq, analysis)?;
+    signals::write(connection, row, analysis)?;
     if let Some(vector) = &row.vector {
         let model = analysis.embedding.as_ref().map(|embedding| &*embedding.model);
         connection
@@ -127,7 +131,7 @@ fn write_document(connection: &Connection, row: &VerdictRow, existing: Option<i6
     Ok(existing.unwrap_or_else(|| connection.last_insert_rowid()))
 }
 
-fn write_analysis(connection: &Connection, seq: i64, analysis: &Analysis) -> rusqlite::Result<()> {
+fn write_analysis(connection: &Connection, seq: i64, analysis: &SealedAnalysis) -> rusqlite::Result<()> {
     let sentiment = analysis.sentiment.as_ref();
     connection
         .prepare_cached(
@@ -148,7 +152,7 @@ fn write_analysis(connection: &Connection, seq: i64, analysis: &Analysis) -> rus
             sentiment.map(|sentiment| sentiment.score),
             analysis.category.as_ref().map(|category| &*category.label),
             analysis.processed_at.timestamp_micros(),
-            json(analysis)?,
+            analysis.json().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?,
         ])?;
     Ok(())
 }

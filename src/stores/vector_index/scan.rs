@@ -125,14 +125,56 @@ impl Query {
     pub(super) fn candidates(&self, heads: &[i8], codings: &[HeadCoding], bar: f32, found: &mut Vec<usize>) {
         found.clear();
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has AVX2, as was just asked.
-            unsafe { self.candidates_avx2(heads, codings, bar, found) };
-            return;
+        {
+            use std::arch::is_x86_feature_detected;
+            if let Some(head) = self.codes.first_chunk()
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                // SAFETY: the processor has these parts of AVX-512, as was just asked.
+                unsafe { self.candidates_vnni(head, (heads, codings), bar, found) };
+                return;
+            }
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has AVX2, as was just asked.
+                unsafe { self.candidates_avx2(heads, codings, bar, found) };
+                return;
+            }
         }
         let head = self.head_codes();
         for (row, (codes, coding)) in heads.chunks_exact(head.len()).zip(codings).enumerate() {
             if self.head_bound(dot_codes(head, codes), *coding) >= bar {
+                found.push(row);
+            }
+        }
+    }
+
+    /// A head is one register, and its product one instruction. That multiplies unsigned by signed bytes: a code plus 128 is
+    /// unsigned, and what the 128 add is the same for all rows.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[expect(clippy::cast_ptr_alignment, reason = "loads that take any alignment")]
+    fn candidates_vnni(
+        &self,
+        head: &[i8; HEAD],
+        (heads, codings): (&[i8], &[HeadCoding]),
+        bar: f32,
+        found: &mut Vec<usize>,
+    ) {
+        use std::arch::x86_64::{
+            __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_set1_epi8,
+            _mm512_setzero_si512, _mm512_xor_si512,
+        };
+        // SAFETY: 64 bytes are read from an array of 64 bytes, at any alignment.
+        let query = unsafe { _mm512_loadu_si512(head.as_ptr().cast::<__m512i>()) };
+        let added = 128 * head.iter().map(|code| i32::from(*code)).sum::<i32>();
+        for (row, (codes, coding)) in heads.as_chunks::<HEAD>().0.iter().zip(codings).enumerate() {
+            // SAFETY: as above.
+            let codes = unsafe { _mm512_loadu_si512(codes.as_ptr().cast::<__m512i>()) };
+            let unsigned = _mm512_xor_si512(codes, _mm512_set1_epi8(i8::MIN));
+            let products = _mm512_dpbusd_epi32(_mm512_setzero_si512(), unsigned, query);
+            if self.head_bound(_mm512_reduce_add_epi32(products) - added, *coding) >= bar {
                 found.push(row);
             }
         }
@@ -319,6 +361,28 @@ mod tests {
             let mut found = Vec::new();
             Query::new(&one).candidates(&codes[..HEAD], &[head], bar, &mut found);
             prop_assert!(dot(&one, &two) < bar || found == [0], "{} / {bar}", dot(&one, &two));
+        }
+    }
+
+    #[test]
+    fn heads_are_judged_the_same_on_every_processor() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut vector = || normalised((0..HEAD + 32).map(|_| random.f32() - 0.5).collect());
+        let (query, vectors) = (vector(), (0..500).map(|_| vector()).collect::<Vec<_>>());
+        let (mut heads, mut codings) = (Vec::new(), Vec::new());
+        for values in &vectors {
+            let mut codes = vec![0; values.len()];
+            let coding = quantise(values, &mut codes);
+            codings.push(HeadCoding::new(values, &codes, coding.scale));
+            heads.extend_from_slice(&codes[..HEAD]);
+        }
+        let query = Query::new(&query);
+        for bar in [-1.0, 0.5, 0.6, 0.7, 2.0] {
+            let product = |row: usize| dot_codes(query.head_codes(), &heads[row * HEAD..(row + 1) * HEAD]);
+            let defined = (0..500).filter(|&row| query.head_bound(product(row), codings[row]) >= bar);
+            let mut found = Vec::new();
+            query.candidates(&heads, &codings, bar, &mut found);
+            assert!(found.iter().copied().eq(defined), "{bar}: {found:?}");
         }
     }
 

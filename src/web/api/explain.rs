@@ -1,5 +1,6 @@
 //! `GET /v1/explain/{id}`: the whole way of a document, found by any of its names.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -164,7 +165,7 @@ fn because(analysis: &Analysis) -> String {
 }
 
 /// Stages with their milliseconds, in the order of the way; stages we do not know come last by name.
-fn stages(timings: &BTreeMap<String, f32>) -> Vec<Value> {
+fn stages(timings: &BTreeMap<Cow<'static, str>, f32>) -> Vec<Value> {
     let mut stages: Vec<_> = timings.iter().collect();
     stages.sort_by_key(|(stage, _)| WAY.iter().position(|known| stage.starts_with(known)).unwrap_or(WAY.len()));
     stages.into_iter().map(|(stage, milliseconds)| json!({ "stage": stage, "ms": milliseconds })).collect()
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn stages_come_in_the_order_of_the_way() {
-        let timings = ["writer", "embedder", "zzz", "fingerprinter", "sentiment"].map(|name| (name.to_owned(), 1.0));
+        let timings = ["writer", "embedder", "zzz", "fingerprinter", "sentiment"].map(|name| (name.into(), 1.0));
         let names: Vec<_> = stages(&timings.into()).iter().map(|stage| stage["stage"].clone()).collect();
         assert_eq!(names, ["fingerprinter", "embedder", "sentiment", "writer", "zzz"]);
     }

@@ -1,5 +1,6 @@
-//! `POST /v1/documents`: documents in, answered after the log's acknowledgement.
+//! `POST /v1/documents` and `POST /v1/bars`: records in, answered after the log's acknowledgement.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::kafka::log::LogError;
+use crate::messages::bar;
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::correlation::{CorrelationId, MAX_CORRELATION_BYTES};
 use crate::messages::record::{CORRELATION_HEADER, Header, NewRecord};
@@ -21,7 +23,6 @@ use crate::web::body::{self, Received};
 use crate::web::error::{ApiError, ApiResult};
 use crate::web::items::{self, Items};
 use crate::web::media::BodyKind;
-use crate::web::state::Decode;
 
 /// Records in one call of the log: one acknowledgement for many, yet a bound on what one call holds.
 const RECORDS_PER_APPEND: usize = 500;
@@ -30,7 +31,7 @@ const INLINE_BYTES: usize = 32 * 1024;
 /// W3C trace context: passed on as it is.
 const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
-/// A document the log has.
+/// A record the log has.
 #[derive(Debug, Serialize)]
 struct Accepted {
     index: usize,
@@ -38,7 +39,7 @@ struct Accepted {
     correlation_id: String,
 }
 
-/// A document that was not taken, and why.
+/// A record that was not taken, and why.
 #[derive(Debug, Serialize)]
 struct Rejected {
     index: usize,
@@ -53,7 +54,7 @@ struct Rejected {
 struct Receipt {
     accepted: Vec<Accepted>,
     rejected: Vec<Rejected>,
-    /// Why the log did not take some of the valid documents; decides the status when it took none.
+    /// Why the log did not take some of the valid records; decides the status when it took none.
     #[serde(skip)]
     log_error: Option<ApiError>,
 }
@@ -65,28 +66,81 @@ impl Receipt {
     }
 }
 
-/// A valid document, ready for the log.
+/// A valid record, ready for the log.
 struct Checked {
     index: usize,
-    id: String,
+    name: Name,
     correlation_id: CorrelationId,
     value: Bytes,
 }
 
-/// Takes one object, an array or lines.
+/// What a record is called.
+struct Name {
+    /// Told to the sender.
+    id: String,
+    /// Chooses the partition.
+    key: Bytes,
+}
+
+/// Checks one record as its source will.
+type Check = Arc<dyn Fn(&[u8]) -> Result<Name, Rejection> + Send + Sync>;
+
+/// One kind of record and where it goes.
+struct Intake {
+    topic: Arc<str>,
+    check: Check,
+    /// In words, for errors.
+    plural: &'static str,
+}
+
+/// `POST /v1/documents`
 pub(crate) async fn post(
     State(app): State<AppState>,
-    Extension(correlation_id): Extension<CorrelationId>,
+    correlation_id: Extension<CorrelationId>,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Response> {
-    let kind = BodyKind::of(&headers)?;
-    let _place = app.admit()?;
-    refuse_over_backlog(&app).await?;
-    let received = body::read(&app, &headers, body).await?;
-    let (checked, mut receipt) = check(&app, &received, kind, correlation_id).await?;
-    append(&app, checked, &trace_headers(&headers), &mut receipt).await;
-    answer(receipt)
+    let decode = app.api.decode.clone();
+    let check: Check = Arc::new(move |bytes| {
+        let id = decode(bytes)?.id;
+        Ok(Name { id: id.to_string(), key: Bytes::copy_from_slice(id.as_bytes()) })
+    });
+    let intake = Intake { topic: app.api.documents_topic.clone(), check, plural: "documents" };
+    intake.take(&app, correlation_id, &headers, body).await
+}
+
+/// `POST /v1/bars`
+pub(crate) async fn post_bars(
+    State(app): State<AppState>,
+    correlation_id: Extension<CorrelationId>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Response> {
+    let check: Check = Arc::new(|bytes| {
+        let bar = bar::decode(bytes)?;
+        Ok(Name { id: bar.id(), key: Bytes::copy_from_slice(bar.symbol.as_bytes()) })
+    });
+    let intake = Intake { topic: app.api.bars_topic.clone(), check, plural: "bars" };
+    intake.take(&app, correlation_id, &headers, body).await
+}
+
+impl Intake {
+    /// Takes one object, an array or lines.
+    async fn take(
+        self,
+        app: &App,
+        Extension(correlation_id): Extension<CorrelationId>,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> ApiResult<Response> {
+        let kind = BodyKind::of(headers)?;
+        let _place = app.admit()?;
+        refuse_over_backlog(app).await?;
+        let received = body::read(app, headers, body).await?;
+        let (checked, mut receipt) = check(app, &self, &received, kind, correlation_id).await?;
+        append(app, &self, checked, &trace_headers(headers), &mut receipt).await;
+        answer(receipt, self.plural)
+    }
 }
 
 async fn refuse_over_backlog(app: &App) -> ApiResult<()> {
@@ -106,33 +160,34 @@ async fn refuse_over_backlog(app: &App) -> ApiResult<()> {
 
 async fn check(
     app: &App,
+    intake: &Intake,
     received: &Received,
     kind: BodyKind,
     correlation_id: CorrelationId,
 ) -> ApiResult<(Vec<Checked>, Receipt)> {
-    let decode = app.api.decode.clone();
+    let (check, plural) = (intake.check.clone(), intake.plural);
     let max = app.api.http.max_batch;
     let bytes = received.bytes.clone();
     let work = move || -> ApiResult<(Vec<Checked>, Receipt)> {
-        let items = items::split(&bytes, kind, max)?;
-        Ok(check_items(&decode, items, &correlation_id))
+        let items = items::split(&bytes, kind, max, plural)?;
+        Ok(check_items(&check, items, &correlation_id))
     };
     if received.bytes.len() <= INLINE_BYTES {
         return work();
     }
-    let crashed = |_| ApiError::new(ErrorCode::Internal, "checking the documents crashed");
+    let crashed = |_| ApiError::new(ErrorCode::Internal, format!("checking the {plural} crashed"));
     tokio::task::spawn_blocking(work).await.map_err(crashed)?
 }
 
-fn check_items(decode: &Decode, items: Items, request: &CorrelationId) -> (Vec<Checked>, Receipt) {
+fn check_items(check: &Check, items: Items, request: &CorrelationId) -> (Vec<Checked>, Receipt) {
     let Items { items, single } = items;
     let mut checked = Vec::with_capacity(items.len());
     let mut receipt = Receipt::default();
     for (index, value) in items.into_iter().enumerate() {
-        match decode(&value) {
-            Ok(document) => {
+        match check(&value) {
+            Ok(name) => {
                 let correlation_id = if single { request.clone() } else { item_correlation(request, index) };
-                checked.push(Checked { index, id: document.id.to_string(), correlation_id, value });
+                checked.push(Checked { index, name, correlation_id, value });
             }
             Err(rejection) => receipt.reject(index, rejection),
         }
@@ -140,7 +195,7 @@ fn check_items(decode: &Decode, items: Items, request: &CorrelationId) -> (Vec<C
     (checked, receipt)
 }
 
-/// The id of one document of a list: the request's id, `-` and the index; a random one where that would be too long.
+/// The id of one record of a list: the request's id, `-` and the index; a random one where that would be too long.
 fn item_correlation(request: &CorrelationId, index: usize) -> CorrelationId {
     let text = format!("{request}-{index}");
     debug_assert!(request.as_str().len() <= MAX_CORRELATION_BYTES);
@@ -154,20 +209,20 @@ fn trace_headers(headers: &HeaderMap) -> Vec<Header> {
 }
 
 /// Appends in chunks; the first chunk that fails ends it, and what the log has not acknowledged is rejected.
-async fn append(app: &App, checked: Vec<Checked>, trace: &[Header], receipt: &mut Receipt) {
+async fn append(app: &App, intake: &Intake, checked: Vec<Checked>, trace: &[Header], receipt: &mut Receipt) {
     let mut rest = checked.into_iter().peekable();
     while rest.peek().is_some() {
         let chunk: Vec<Checked> = rest.by_ref().take(RECORDS_PER_APPEND).collect();
-        let records = chunk.iter().map(|document| record(app, document, trace)).collect();
+        let records = chunk.iter().map(|checked| record(&intake.topic, checked, trace)).collect();
         match append_chunk(app, records).await {
-            Ok(()) => receipt.accepted.extend(chunk.into_iter().map(|document| Accepted {
-                index: document.index,
-                id: document.id,
-                correlation_id: document.correlation_id.to_string(),
+            Ok(()) => receipt.accepted.extend(chunk.into_iter().map(|checked| Accepted {
+                index: checked.index,
+                id: checked.name.id,
+                correlation_id: checked.correlation_id.to_string(),
             })),
             Err(error) => {
-                for document in chunk.into_iter().chain(rest.by_ref()) {
-                    receipt.reject(document.index, error.rejection().clone());
+                for checked in chunk.into_iter().chain(rest.by_ref()) {
+                    receipt.reject(checked.index, error.rejection().clone());
                 }
                 receipt.log_error = Some(error);
             }
@@ -176,16 +231,16 @@ async fn append(app: &App, checked: Vec<Checked>, trace: &[Header], receipt: &mu
     receipt.rejected.sort_by_key(|rejected| rejected.index);
 }
 
-fn record(app: &App, document: &Checked, trace: &[Header]) -> NewRecord {
-    let correlation = Bytes::copy_from_slice(document.correlation_id.as_str().as_bytes());
+fn record(topic: &Arc<str>, checked: &Checked, trace: &[Header]) -> NewRecord {
+    let correlation = Bytes::copy_from_slice(checked.correlation_id.as_str().as_bytes());
     let mut headers = vec![(CORRELATION_HEADER.to_owned(), correlation)];
     headers.extend_from_slice(trace);
     NewRecord {
-        topic: app.api.documents_topic.clone(),
+        topic: Arc::clone(topic),
         partition: None,
         timestamp_ms: None,
-        key: Some(Bytes::copy_from_slice(document.id.as_bytes())),
-        value: document.value.clone(),
+        key: Some(checked.name.key.clone()),
+        value: checked.value.clone(),
         headers,
     }
 }
@@ -197,7 +252,7 @@ async fn append_chunk(app: &App, records: Vec<NewRecord>) -> ApiResult<()> {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => {
             if matches!(error, LogError::Failed(_) | LogError::UnknownTopic(_) | LogError::UnknownPartition { .. }) {
-                tracing::error!(%error, "log refused documents");
+                tracing::error!(%error, "log refused records");
             }
             Err(ApiError::of_log(&error, http.retry_after_seconds))
         }
@@ -210,17 +265,17 @@ async fn append_chunk(app: &App, records: Vec<NewRecord>) -> ApiResult<()> {
     }
 }
 
-/// 202 if the log has at least one document; else the log's own status, or 400 when every document is invalid.
-fn answer(mut receipt: Receipt) -> ApiResult<Response> {
+/// 202 if the log has at least one record; else the log's own status, or 400 when every record is invalid.
+fn answer(mut receipt: Receipt, plural: &str) -> ApiResult<Response> {
     if !receipt.accepted.is_empty() {
         return Ok((StatusCode::ACCEPTED, Json(receipt)).into_response());
     }
     let error = match (receipt.log_error.take(), receipt.rejected.as_slice()) {
         (Some(error), _) => error,
-        (None, []) => ApiError::new(ErrorCode::InvalidJson, "the body has no documents"),
+        (None, []) => ApiError::new(ErrorCode::InvalidJson, format!("the body has no {plural}")),
         (None, [only]) => rejected_error(only, only.message.clone()),
         (None, [first, rest @ ..]) => {
-            let message = format!("all {} documents are invalid; the first: {}", rest.len() + 1, first.message);
+            let message = format!("all {} {plural} are invalid; the first: {}", rest.len() + 1, first.message);
             rejected_error(first, message).with_status(StatusCode::BAD_REQUEST)
         }
     };

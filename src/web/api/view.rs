@@ -1,5 +1,6 @@
 //! The document as users see it: the document's own fields, then verdict, origin and timings, then the analysis.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ pub(crate) struct DocumentView {
     #[serde(skip_serializing_if = "Option::is_none")]
     similarity: Option<f32>,
     origin: Position,
-    timings_ms: BTreeMap<String, f32>,
+    timings_ms: BTreeMap<Cow<'static, str>, f32>,
     analysis: Analysis,
 }
 

@@ -152,6 +152,11 @@ impl Crates {
         package.dependencies.contains_key(name) || package.library_name == name
     }
 
+    /// Whether nothing is known of what a crate depends on.
+    pub(super) fn is_bare(&self, krate: usize) -> bool {
+        self.packages[self.all[krate].package].dependencies.is_empty()
+    }
+
     /// The package behind a name in `use`.
     pub(super) fn package(&self, krate: usize, name: &str) -> Option<&str> {
         self.packages[self.all[krate].package].dependencies.get(name).map(String::as_str)

@@ -45,10 +45,10 @@ impl Packages {
     }
 
     /// Paths that a specifier may stand for; `None` if no package of the repository is meant.
-    pub(super) fn candidates(&self, folder: &str, specifier: &str) -> Option<Vec<String>> {
+    pub(super) fn candidates(&self, folder: &str, specifier: &str, typed: bool) -> Option<Vec<String>> {
         if specifier.starts_with('#') {
             let package = self.around(folder)?;
-            let targets = mapped(&package.manifest["imports"], specifier);
+            let targets = mapped(&package.manifest["imports"], specifier, typed);
             return Some(targets.iter().flat_map(|target| package.sources(target)).collect());
         }
         let name = super::package_name(specifier);
@@ -57,7 +57,7 @@ impl Packages {
             .iter()
             .max_by_key(|number| (common_depth(&self.all[**number].folder, folder), std::cmp::Reverse(**number)));
         let package = &self.all[*nearest?];
-        Some(package.entries(specifier[name.len()..].trim_start_matches('/')))
+        Some(package.entries(specifier[name.len()..].trim_start_matches('/'), typed))
     }
 
     /// Whether the package around a folder names a package among its dependencies.
@@ -74,11 +74,11 @@ impl Packages {
 
 impl Package {
     /// Where a part of the package may be; the whole of it is the empty part.
-    fn entries(&self, part: &str) -> Vec<String> {
+    fn entries(&self, part: &str, typed: bool) -> Vec<String> {
         let key = if part.is_empty() { ".".to_owned() } else { format!("./{part}") };
         let exports = &self.manifest["exports"];
-        let mut targets = if part.is_empty() { leaves(exports) } else { Vec::new() };
-        targets.extend(mapped(exports, &key));
+        let mut targets = if part.is_empty() { leaves(exports, typed) } else { Vec::new() };
+        targets.extend(mapped(exports, &key, typed));
         let mut candidates: Vec<String> = Vec::new();
         if part.is_empty() {
             targets.extend(main_fields(&self.manifest));
@@ -122,10 +122,10 @@ fn main_fields(manifest: &Value) -> Vec<String> {
 }
 
 /// What a map from keys, perhaps with a `*`, to conditions gives for a key.
-fn mapped(map: &Value, key: &str) -> Vec<String> {
+fn mapped(map: &Value, key: &str, typed: bool) -> Vec<String> {
     let Some(map) = map.as_object() else { return Vec::new() };
     if let Some(exact) = map.get(key) {
-        return leaves(exact);
+        return leaves(exact, typed);
     }
     let matching = map.iter().filter_map(|(pattern, to)| {
         let (before, after) = pattern.split_once('*')?;
@@ -133,11 +133,13 @@ fn mapped(map: &Value, key: &str) -> Vec<String> {
         Some((before.len(), to, middle))
     });
     let longest = matching.max_by_key(|(length, ..)| *length);
-    longest.map(|(_, to, middle)| leaves(to).iter().map(|leaf| leaf.replace('*', middle)).collect()).unwrap_or_default()
+    longest
+        .map(|(_, to, middle)| leaves(to, typed).iter().map(|leaf| leaf.replace('*', middle)).collect())
+        .unwrap_or_default()
 }
 
-/// All targets under conditions, in the order of [`CONDITIONS`].
-fn leaves(value: &Value) -> Vec<String> {
+/// All targets under conditions, in the order of [`CONDITIONS`]; `types` last if the importing file has none.
+fn leaves(value: &Value, typed: bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![(value, 0)];
     while let Some((value, depth)) = open.pop() {
@@ -145,7 +147,12 @@ fn leaves(value: &Value) -> Vec<String> {
             Value::String(target) => found.push(target.clone()),
             Value::Array(all) if depth < MAX_DEPTH => open.extend(all.iter().rev().map(|value| (value, depth + 1))),
             Value::Object(conditions) if depth < MAX_DEPTH => {
-                let rank = |name: &str| CONDITIONS.iter().position(|known| *known == name).unwrap_or(CONDITIONS.len());
+                let rank = |name: &str| match CONDITIONS.iter().position(|known| *known == name) {
+                    // declarations are not what a program without types loads
+                    None => CONDITIONS.len(),
+                    Some(_) if name == "types" && !typed => CONDITIONS.len() + 1,
+                    Some(rank) => rank,
+                };
                 // keys that begin with a dot are no conditions but parts of the package
                 let mut inner: Vec<_> = conditions.iter().filter(|(name, _)| !name.starts_with('.')).collect();
                 inner.sort_by_key(|(name, _)| std::cmp::Reverse(rank(name)));

@@ -1,0 +1,135 @@
+//! Random configurations with vectorbt's answers, made by `benches/peers/backtest/accuracy.py`.
+//!
+//! `deploy/backtest-accuracy.sh` (`make bench-peers PEERS=backtest`, `make soak`) makes them and sets
+//! `TIDEMILL_VECTORBT_CASES`; without it there is nothing to compare.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+
+use serde::Deserialize;
+use serde_json::Value;
+use tidemill::backtest::metrics::MetricValue;
+use tidemill::backtest::result::Side;
+use tidemill::backtest::{BacktestRequest, Prices, evaluate};
+
+use super::golden::{number, numbers};
+
+/// Of orders and values.
+const TOLERANCE: f64 = 1e-12;
+
+#[derive(Deserialize)]
+struct Case {
+    request: Value,
+    expected: Expected,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    orders: Vec<Vec<Value>>,
+    value: Value,
+    metrics: BTreeMap<String, Value>,
+}
+
+/// How far two numbers are apart beside `scale`.
+fn apart(actual: f64, expected: f64, scale: f64) -> f64 {
+    if actual == expected || (actual.is_nan() && expected.is_nan()) {
+        return 0.0;
+    }
+    let difference = (actual - expected).abs() / scale;
+    if difference.is_nan() { f64::INFINITY } else { difference }
+}
+
+/// The size of what a metric is made of, whose digits it has: a mean that nearly cancels, a difference of values or a small
+/// rest of a position has fewer of its own.
+fn scale_of(name: &str, expected: f64, request: &BacktestRequest, bars: usize) -> f64 {
+    const YEAR: f64 = 365.0;
+    match name {
+        // A power of the product of returns, or of one return, has so much less of its digits.
+        "annualized_return" | "calmar_ratio" => expected.abs().max(10.0) * (YEAR / bars as f64).max(1.0),
+        "alpha" => expected.abs().max(1.0) * YEAR,
+        "expectancy" | "total_fees_paid" | "final_value" => expected.abs().max(request.init_cash),
+        // vectorbt rebuilds free cash from its order records; what is left after spending all is a difference of these.
+        "max_gross_exposure" => 1e3,
+        // Of the size of the root of a year, where the mean does not cancel.
+        _ => expected.abs().max(10.0),
+    }
+}
+
+/// The first thing in which a result differs; raises the worst differences seen of each metric.
+fn difference(case: &Case, worst: &mut BTreeMap<String, f64>) -> Option<String> {
+    let mut request: BacktestRequest = serde_json::from_value(case.request.clone()).unwrap();
+    let prices = Prices::new(request.prices.take().unwrap()).unwrap();
+    let result = match evaluate(&request, &prices, None) {
+        Ok(result) => result,
+        Err(error) => return Some(error.to_string()),
+    };
+    let orders = result.orders.unwrap();
+    for (index, expected) in case.expected.orders.iter().enumerate() {
+        let Some(order) = orders.get(index) else { return Some(format!("order {index} is missing: {expected:?}")) };
+        let same_bar = order.row as u64 == expected[0].as_u64().unwrap();
+        let same_side = (order.side == Side::Sell) == (expected[1] == 1);
+        let largest = [order.size, order.price, order.fees]
+            .into_iter()
+            .zip(&expected[2..])
+            .map(|(actual, expected)| apart(actual, number(expected), number(expected).max(1e-6)))
+            .fold(0.0, f64::max);
+        if !same_bar || !same_side || largest > TOLERANCE * 1e3 {
+            return Some(format!("order {index} is {order:?} instead of {expected:?} ({largest:e})"));
+        }
+    }
+    if orders.len() > case.expected.orders.len() {
+        return Some(format!("order too many: {:?}", orders[case.expected.orders.len()]));
+    }
+    let values = result.equity.unwrap().value;
+    for (row, (actual, expected)) in values.iter().zip(numbers(&case.expected.value)).enumerate() {
+        if apart(*actual, expected, expected.abs().max(request.init_cash)) > TOLERANCE {
+            return Some(format!("value {row} is {actual} instead of {expected}"));
+        }
+    }
+    let report = result.metrics.unwrap();
+    for (name, expected) in &case.expected.metrics {
+        let actual = match report.get(name).unwrap() {
+            MetricValue::Number(value) | MetricValue::Special(value) => value,
+            MetricValue::Null => return Some(format!("{name} is null")),
+        };
+        let apart = apart(actual, number(expected), scale_of(name, number(expected), &request, values.len()));
+        let worst = worst.entry(name.clone()).or_default();
+        if apart > TOLERANCE {
+            return Some(format!("{name} is {actual} instead of {expected}"));
+        }
+        *worst = worst.max(apart);
+    }
+    None
+}
+
+#[test]
+fn random_configurations_are_vectorbts() {
+    let Some(path) = std::env::var_os("TIDEMILL_VECTORBT_CASES") else {
+        println!("skipped: TIDEMILL_VECTORBT_CASES names no file of cases (make bench-peers PEERS=backtest makes one)");
+        return;
+    };
+    let (mut cases, mut orders) = (0, 0);
+    let mut worst = BTreeMap::new();
+    let mut different = Vec::new();
+    for line in BufReader::new(std::fs::File::open(path).unwrap()).lines() {
+        let case: Case = serde_json::from_str(&line.unwrap()).unwrap();
+        cases += 1;
+        orders += case.expected.orders.len();
+        if let Some(what) = difference(&case, &mut worst) {
+            let mut request = case.request;
+            request.as_object_mut().unwrap().retain(|name, _| name != "prices" && name != "signals");
+            different.push(format!("case {cases}: {what}\n  {request}"));
+        }
+    }
+    println!(
+        "{cases} cases with {orders} orders, {} different; largest relative differences: {worst:?}",
+        different.len()
+    );
+    assert!(cases > 0, "no cases");
+    assert!(
+        different.is_empty(),
+        "{} of {cases} differ\n{}",
+        different.len(),
+        different[..different.len().min(25)].join("\n")
+    );
+}
