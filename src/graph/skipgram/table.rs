@@ -15,13 +15,14 @@ impl Line {
         Self(std::array::from_fn(|_| AtomicU32::new(0)))
     }
 
-    /// Asks for the line before it is needed, and for the right to change it: another thread's core may have it.
+    /// Asks for the line before it is needed.
     fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch changes nothing that a program can see.
-        unsafe {
-            std::arch::asm!("prefetchw [{line}]", line = in(reg) self, options(nostack, preserves_flags, readonly));
-        };
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a prefetch changes nothing that a program can see.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(self).cast()) };
+        }
     }
 
     /// Its numbers.
@@ -78,7 +79,7 @@ impl Table {
         &self.lines[start..start + self.width]
     }
 
-    /// Asks for a row's memory, to be changed soon.
+    /// Asks for a row's memory.
     pub(super) fn prefetch(&self, row: u32) {
         for line in self.row(row) {
             line.prefetch();
