@@ -24,6 +24,7 @@ pub mod fingerprinter;
 pub mod graph_trainer;
 pub mod health;
 pub mod housekeeper;
+pub mod memory;
 pub mod notify;
 pub mod open;
 pub mod operations;

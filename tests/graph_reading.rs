@@ -1,5 +1,5 @@
 //! From repositories to dependency graphs: imports of each language, bad repositories, hosts, what is kept.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 #[path = "graph_reading/bad_input.rs"]
 mod bad_input;
@@ -13,6 +13,8 @@ mod hosts;
 mod languages;
 #[path = "graph_reading/python.rs"]
 mod python;
+#[path = "graph_reading/reading_time.rs"]
+mod reading_time;
 #[path = "graph_reading/scripts.rs"]
 mod scripts;
 #[path = "graph_reading/sources.rs"]

@@ -173,7 +173,7 @@ fn loss_falls() {
 #[test]
 fn both_trainers_lose_alike() {
     for objective in [Objective::SingleTable, Objective::SkipGram] {
-        let config = Node2VecConfig { objective, ..small() };
+        let config = Node2VecConfig { objective, offset: 0.0, ..small() };
         let ours = learn(&cliques(), &config);
         let reference = learn(&cliques(), &Node2VecConfig { trainer: Trainer::Reference, ..config });
         assert_eq!((ours.steps, ours.pairs), (reference.steps, reference.pairs));
@@ -217,8 +217,9 @@ fn parameters_out_of_range_are_named() {
         Node2VecConfig { p: 0.0, ..small() },
         Node2VecConfig { q: f32::NAN, ..small() },
         Node2VecConfig { learning_rate: f32::INFINITY, ..small() },
+        Node2VecConfig { offset: f32::NAN, ..small() },
     ];
-    for (config, name) in wrong.iter().zip(["dimension", "context_size", "p", "q", "learning_rate"]) {
+    for (config, name) in wrong.iter().zip(["dimension", "context_size", "p", "q", "learning_rate", "offset"]) {
         let refused = train(&cliques(), config, &mut |_| ControlFlow::Continue(()));
         assert!(matches!(refused, Err(GraphError::Parameter { name: found, .. }) if found == name), "{refused:?}");
     }

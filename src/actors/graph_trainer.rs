@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::compute::compute;
+use super::memory;
 use crate::config::graph::GraphConfig;
 use crate::graph::learning::{LearnError, Learned, Plan, Progress, learn};
 use crate::graph::repository::{Source, SourceError};
@@ -68,7 +69,14 @@ impl GraphTrainer {
     /// # Errors
     /// If the repository can't be read, its graph can't be learned, or the store does not take it.
     pub async fn run(self: Arc<Self>, request: GraphRequest, ctx: JobContext) -> Outcome {
-        let plan = self.plan(&request).map_err(|error| JobFailure::Fatal(error.to_string()))?;
+        let outcome = self.learn_and_store(&request, ctx).await;
+        // what can't be given back is no reason to fail
+        drop(compute(memory::give_back).await);
+        outcome
+    }
+
+    async fn learn_and_store(self: Arc<Self>, request: &GraphRequest, ctx: JobContext) -> Outcome {
+        let plan = self.plan(request).map_err(|error| JobFailure::Fatal(error.to_string()))?;
         let (trainer, seen) = (Arc::clone(&self), ctx.clone());
         let learned = compute(move || learn(&plan, &trainer.pool, &|progress| observe(progress, &seen))).await?;
         let learned = learned.map_err(failure)?;

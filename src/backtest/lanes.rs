@@ -166,7 +166,7 @@ pub enum Width {
     Portable,
     /// AVX2: 4 lanes.
     Avx2,
-    /// AVX-512 F: 8 lanes.
+    /// AVX-512: 8 lanes.
     Avx512,
 }
 
@@ -184,7 +184,7 @@ impl Width {
             if std::arch::is_x86_feature_detected!("avx2") {
                 widths.push(Self::Avx2);
             }
-            if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
+            if has_avx512() {
                 widths.push(Self::Avx512);
             }
         }
@@ -236,10 +236,8 @@ pub fn run_block(width: Width, market: &Market<'_>, common: &Common, sets: Sets<
     let shorts = common.way.shorts();
     match width {
         #[cfg(target_arch = "x86_64")]
-        Width::Avx512
-            if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") =>
-        {
-            // SAFETY: the processor has the feature, as found in the line above.
+        Width::Avx512 if has_avx512() => {
+            // SAFETY: the processor has the features, as found in the line above.
             unsafe { avx512((shorts, stops), market, common, (&terms, sets.source), out) }
         }
         #[cfg(target_arch = "x86_64")]
@@ -249,6 +247,15 @@ pub fn run_block(width: Width, market: &Market<'_>, common: &Common, sets: Sets<
         }
         _ => dispatch::<vector::Portable<4>>((shorts, stops), market, common, (&terms, sets.source), out),
     }
+}
+
+/// Whether the processor has all of AVX-512 that the kernel is compiled for.
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+        && std::arch::is_x86_feature_detected!("avx512bw")
 }
 
 #[cfg(target_arch = "x86_64")]

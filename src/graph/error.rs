@@ -50,6 +50,12 @@ pub enum GraphError {
         /// The epoch it was in, from 1.
         epoch: usize,
     },
+    /// Vectors grew beyond all bounds.
+    #[error("training diverged in epoch {epoch}; a smaller learning_rate helps")]
+    Diverged {
+        /// The epoch it was in, from 1.
+        epoch: usize,
+    },
     /// The operating system gave no thread.
     #[error("no thread for training: {0}")]
     Thread(#[source] std::io::Error),

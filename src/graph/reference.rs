@@ -1,6 +1,6 @@
 //! The reference trainer: the same objective on candle, with automatic derivatives, to check the hand-written one against.
 //!
-//! Loss and windows are those of `PyTorch` Geometric's `Node2Vec`: a window's first node against the others, mean of
+//! Loss and windows are those of `PyTorch` Geometric's `Node2Vec`, but for the offset added to products: a window's first node against the others, mean of
 //! `-ln(σ(h·h') + 1e-15)` over them plus mean of `-ln(1 - σ(h·h') + 1e-15)` over random nodes. A step follows the gradient
 //! of one walk's summed loss, so that learning rates mean the same here and there. Every step touches the whole table:
 //! this is for small graphs. With the feature `cuda` it runs on the first GPU if there is one.
@@ -122,7 +122,8 @@ impl<'a> Reference<'a> {
         let own = self.own.index_select(&firsts, 0)?.unsqueeze(1)?;
         let shape = (windows, near + far, self.config.dimension);
         let context = self.context.index_select(&others, 0)?.reshape(shape)?;
-        let chances = sigmoid(&own.broadcast_mul(&context)?.sum(2)?)?;
+        let products = own.broadcast_mul(&context)?.sum(2)?;
+        let chances = sigmoid(&(products + f64::from(self.config.product_offset()))?)?;
         let near_loss = (chances.narrow(1, 0, near)? + LEAST)?.log()?.sum_all()?.neg()?;
         let far_loss = ((1.0 - chances.narrow(1, near, far)?)? + LEAST)?.log()?.sum_all()?.neg()?;
         self.optimiser.backward_step(&(&near_loss + &far_loss)?)?;

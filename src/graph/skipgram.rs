@@ -47,6 +47,9 @@ pub(super) fn train(graph: &Csr, config: &Node2VecConfig, observer: Observer) ->
         let tally = shared.epoch(epoch, observer)?;
         let loss = tally.loss();
         if let Some(loss) = loss {
+            if !loss.is_finite() {
+                return Err(GraphError::Diverged { epoch: epoch + 1 });
+            }
             losses.push(EpochLoss { epoch: epoch + 1, loss });
         }
         total.add(&tally);
@@ -54,8 +57,11 @@ pub(super) fn train(graph: &Csr, config: &Node2VecConfig, observer: Observer) ->
             return Err(GraphError::Cancelled { epoch: epoch + 1 });
         }
     }
-    let (steps, pairs) = (total.steps, total.pairs());
-    Ok(Embeddings { dimension: config.dimension, values: shared.own.values(), losses, steps, pairs })
+    let (steps, pairs, values) = (total.steps, total.pairs(), shared.own.values());
+    if !values.iter().all(|value| value.is_finite()) {
+        return Err(GraphError::Diverged { epoch: config.epochs });
+    }
+    Ok(Embeddings { dimension: config.dimension, values, losses, steps, pairs })
 }
 
 impl<'a> Shared<'a> {

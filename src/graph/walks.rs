@@ -162,7 +162,7 @@ pub(super) fn below(random: &mut Rng, bound: u32) -> u32 {
 
 /// Asks for the memory of `slice[place]` before it is needed.
 #[inline]
-pub(super) fn prefetch<T>(slice: &[T], place: usize) {
+fn prefetch<T>(slice: &[T], place: usize) {
     #[cfg(target_arch = "x86_64")]
     if place < slice.len() {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

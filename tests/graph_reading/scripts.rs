@@ -30,7 +30,7 @@ fn imports_inside_of_ambient_modules_and_after_code_count() {
     let graph = graph_of(&[
         (
             "main.ts",
-            "const a = 1;\nnamespace N { export import x = require('./a'); }\nclass C { m() { return 1; } }\ndeclare module 'x' {\n    import { B } from './b';\n    export * from './c';\n}\nexport { d } from './d';\n",
+            "const a = 1;\nnamespace N { export const y = 1; }\nimport x = require('./a');\nclass C { m() { return 1; } }\ndeclare module 'x' {\n    import { B } from './b';\n    export * from './c';\n}\nexport { d } from './d';\n",
         ),
         (
             "plain.ts",

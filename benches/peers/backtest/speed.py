@@ -65,9 +65,10 @@ def columns(vbt, close, entries, exits):
 
 
 def timed(work):
-    started = time.perf_counter()
+    """Seconds by the clock, of processors, and the result."""
+    started, busy = time.perf_counter(), time.process_time()
     result = work()
-    return time.perf_counter() - started, result
+    return time.perf_counter() - started, time.process_time() - busy, result
 
 
 def compare(directory):
@@ -87,16 +88,21 @@ def compare(directory):
     with open(os.path.join(directory, "times.json")) as file:
         times = json.load(file)
     print(f"vectorbt {vbt.__version__}")
-    print("| work | vectorbt s | tidemill s | ratio | largest difference |")
+    print("| work | vectorbt s (processor s) | tidemill s (processor s) | ratio (of processor s) | largest difference |")
     print("|---|---|---|---|---|")
     pairs = len(list(combinations(WINDOWS, 2)))
     for name, title, work in (
         ("crossovers", f"{pairs} crossovers x {BARS} bars", lambda: crossovers(vbt, close, WINDOWS)),
         ("columns", f"{COLUMNS} columns of signals x {BARS} bars", lambda: columns(vbt, close, *given)),
     ):
-        seconds, theirs = timed(work)
-        difference = furthest(ours(directory, name), theirs)
-        print(f"| {title} | {seconds:.2f} | {times[name]:.4f} | {seconds / times[name]:.0f} | {difference:.1e} |", flush=True)
+        wall, processor, theirs = timed(work)
+        own = times[name]
+        print(
+            f"| {title} | {wall:.2f} ({processor:.2f}) | {own['wall']:.4f} ({own['processor']:.4f})"
+            f" | {wall / own['wall']:.0f} ({processor / own['processor']:.0f})"
+            f" | {furthest(ours(directory, name), theirs):.1e} |",
+            flush=True,
+        )
 
 
 {"prepare": prepare, "compare": compare}[sys.argv[1]](sys.argv[2])

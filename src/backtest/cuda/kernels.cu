@@ -293,7 +293,7 @@ static __device__ __forceinline__ void sweep(
         exit = condition_of(kinds, factors, 1, set, sets);
     }
     Account account = {shared.init_cash, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false};
-    double value = shared.init_cash, peak = 0.0, worst = 1.0, its_peak = 1.0, lowest = shared.init_cash;
+    double value = shared.init_cash, peak = 0.0, worst = 1.0, lowest = shared.init_cash;
     Sum sum = {0, 0}, squares = {0, 0}, gains = {0, 0}, losses = {0, 0}, downside = {0, 0};
     unsigned carried = 0;
     for (int start = 0; start < shared.bars; start += CHUNK) {
@@ -353,11 +353,8 @@ static __device__ __forceinline__ void sweep(
             value = now;
             lowest = now < lowest ? now : lowest;
             peak = now > peak ? now : peak;
-            // Two products compare what two quotients would.
-            if (now * its_peak < worst * peak) {
-                worst = now;
-                its_peak = peak;
-            }
+            double share = now / peak;
+            worst = share < worst ? share : worst;
             part_sum = part_sum + earned;
             part_squares = part_squares + earned * earned;
             double beyond = earned - shared.threshold;
@@ -374,7 +371,7 @@ static __device__ __forceinline__ void sweep(
         add(downside, part_downside);
     }
     out[FINAL_VALUE * sets + set] = value;
-    out[WORST * sets + set] = worst / its_peak;
+    out[WORST * sets + set] = worst;
     out[LOWEST * sets + set] = lowest;
     out[SUM * sets + set] = sum.total + sum.error;
     out[SQUARES * sets + set] = squares.total + squares.error;

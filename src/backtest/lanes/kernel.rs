@@ -38,9 +38,8 @@ struct Course<V> {
     value: V,
     /// Highest value so far; the money at the start does not count.
     peak: V,
-    /// Value and peak where value ÷ peak was lowest so far. Kept apart: two products compare what a quotient at every
-    /// bar would, and cost less.
-    worst: (V, V),
+    /// Lowest value ÷ peak so far.
+    worst: V,
     /// Lowest value so far.
     lowest: V,
     /// Returns.
@@ -61,7 +60,7 @@ impl<V: Vector> Course<V> {
         Self {
             value: V::splat(init_cash),
             peak: V::splat(0.0),
-            worst: (V::splat(1.0), V::splat(1.0)),
+            worst: V::splat(1.0),
             lowest: V::splat(init_cash),
             sum: Sum::zero(),
             squares: Sum::zero(),
@@ -107,7 +106,7 @@ pub(super) fn block<V: Vector, const SHORTS: bool, const STOPS: bool>(
             out.iter_mut().zip(spare).for_each(|(set, value)| *place(set) = value);
         };
         put(course.value, |set| &mut set.final_value);
-        put(course.worst.0.div(course.worst.1), |set| &mut set.worst);
+        put(course.worst, |set| &mut set.worst);
         put(course.lowest, |set| &mut set.lowest);
         put(course.sum.total.add(course.sum.error), |set| &mut set.sum);
         put(course.squares.total.add(course.squares.error), |set| &mut set.squares);
@@ -169,9 +168,7 @@ fn chunk<V: Vector, const SHORTS: bool, const STOPS: bool>(
         course.value = value;
         course.lowest = course.lowest.min(value);
         course.peak = course.peak.max(value);
-        let (worst, its_peak) = course.worst;
-        let deeper = value.mul(its_peak).lt(worst.mul(course.peak));
-        course.worst = (V::select(deeper, value, worst), V::select(deeper, course.peak, its_peak));
+        course.worst = course.worst.min(value.div(course.peak));
         sum = sum.add(earned);
         squares = squares.add(earned.mul(earned));
         let beyond = earned.sub(threshold);

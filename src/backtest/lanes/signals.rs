@@ -264,6 +264,8 @@ pub(super) struct Signaller {
     places: [usize; 4],
     /// The last bar's signals of each set, where they trade one bar later.
     carried: Option<Vec<[u64; 4]>>,
+    /// Room for operands that are no rows.
+    spare: Box<[[f64; CHUNK]; 2]>,
 }
 
 impl Signaller {
@@ -275,6 +277,7 @@ impl Signaller {
             sets: vec![[[0; WORDS]; 4]; BLOCK],
             places,
             carried: delayed.then(|| vec![[0; 4]; BLOCK]),
+            spare: Box::new([[0.0; CHUNK]; 2]),
         }
     }
 
@@ -287,7 +290,8 @@ impl Signaller {
             match source {
                 Source::Rules(rows, rules) => {
                     let (entry, exit) = given.split_at_mut(1);
-                    rule::<V>(rows, rules[set], start, &mut self.sides[set], (&mut entry[0], &mut exit[0]));
+                    let mut stretch = Stretch { rows, start, spare: &mut self.spare };
+                    rule::<V>(&mut stretch, rules[set], &mut self.sides[set], (&mut entry[0], &mut exit[0]));
                 }
                 Source::Columns(columns, indices) => {
                     for (signal, words) in given.iter_mut().enumerate() {
@@ -345,40 +349,46 @@ fn delay(given: &mut SetWords, carried: &mut [u64; 4]) {
     }
 }
 
+/// A chunk of shared rows, with room for operands that are none.
+struct Stretch<'a> {
+    rows: &'a Rows,
+    /// First bar.
+    start: usize,
+    spare: &'a mut [[f64; CHUNK]; 2],
+}
+
 /// Entry and exit words of one set's rule along a chunk.
 #[inline(always)]
 fn rule<V: Vector>(
-    rows: &Rows,
+    stretch: &mut Stretch<'_>,
     rule: Rule,
-    start: usize,
     sides: &mut [Side; 2],
     (entry, exit): (&mut [u64; WORDS], &mut [u64; WORDS]),
 ) {
     if rule.exit.mirrors(rule.entry) {
-        condition::<V>(rows, rule.entry, start, &mut sides[0], (entry, exit));
+        condition::<V>(stretch, rule.entry, &mut sides[0], (entry, exit));
     } else {
         let mut unused = [0; WORDS];
-        condition::<V>(rows, rule.entry, start, &mut sides[0], (entry, &mut unused));
-        condition::<V>(rows, rule.exit, start, &mut sides[1], (exit, &mut unused));
+        condition::<V>(stretch, rule.entry, &mut sides[0], (entry, &mut unused));
+        condition::<V>(stretch, rule.exit, &mut sides[1], (exit, &mut unused));
     }
 }
 
 /// Where a condition holds along a chunk, and where the crossing in the other direction does.
 #[inline(always)]
 fn condition<V: Vector>(
-    rows: &Rows,
+    stretch: &mut Stretch<'_>,
     condition: Condition,
-    start: usize,
     side: &mut Side,
     (holds, mirrored): (&mut [u64; WORDS], &mut [u64; WORDS]),
 ) {
     let (left, right) = condition.operands();
-    let (mut left_spare, mut right_spare) = ([0.0; CHUNK], [0.0; CHUNK]);
-    let left = series::<V>(rows, left, start, &mut left_spare);
-    let right = series::<V>(rows, right, start, &mut right_spare);
+    let [left_spare, right_spare] = &mut *stretch.spare;
+    let left = series::<V>(stretch.rows, left, stretch.start, left_spare);
+    let right = series::<V>(stretch.rows, right, stretch.start, right_spare);
     for word in 0..WORDS {
         let (left, right) = (&left[word * 64..][..64], &right[word * 64..][..64]);
-        let (below, above) = compare::<V>(left, right);
+        let (below, above) = (V::lt64(left, right), V::lt64(right, left));
         if matches!(condition, Condition::Exceeds(..)) {
             holds[word] = above;
         } else if below | above == u64::MAX {
@@ -423,18 +433,6 @@ fn crossings(below: u64, above: u64, equal: u64, side: &mut Side) -> (u64, u64) 
         }
     }
     (upward, downward)
-}
-
-/// Where 64 values lie below and above 64 others.
-#[inline(always)]
-fn compare<V: Vector>(left: &[f64], right: &[f64]) -> (u64, u64) {
-    let (mut below, mut above) = (0, 0);
-    for start in (0..64).step_by(V::LANES) {
-        let (left, right) = (V::load(&left[start..]), V::load(&right[start..]));
-        below |= u64::from(left.lt(right)) << start;
-        above |= u64::from(right.lt(left)) << start;
-    }
-    (below, above)
 }
 
 /// Where 64 values equal 64 others.
@@ -489,7 +487,8 @@ mod tests {
         let left = rows.push(&[1.0, 2.0, 3.0, 1.0, f64::NAN, 3.0, 1.0, 3.0]);
         let condition = Condition::Crosses(Operand::Row(left), Operand::Constant(2.0));
         let (mut up, mut down) = ([0; WORDS], [0; WORDS]);
-        super::condition::<Portable<4>>(&rows, condition, 0, &mut Side::None, (&mut up, &mut down));
+        let mut stretch = Stretch { rows: &rows, start: 0, spare: &mut [[0.0; CHUNK]; 2] };
+        super::condition::<Portable<4>>(&mut stretch, condition, &mut Side::None, (&mut up, &mut down));
         assert_eq!(up[0], 0b1000_0100, "through equality at bar 1, not after NaN at bar 4");
         assert_eq!(down[0], 0b0100_1000);
     }

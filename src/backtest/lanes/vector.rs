@@ -34,6 +34,16 @@ pub(super) trait Vector: Copy {
     fn eq(self, other: Self) -> u8;
     /// `yes` in the lanes of `mask`, else `no`.
     fn select(mask: u8, yes: Self, no: Self) -> Self;
+
+    /// Where 64 values lie below 64 others, lowest bit first.
+    #[inline(always)]
+    fn lt64(left: &[f64], right: &[f64]) -> u64 {
+        let mut below = 0;
+        for start in (0..64).step_by(Self::LANES) {
+            below |= u64::from(Self::load(&left[start..]).lt(Self::load(&right[start..]))) << start;
+        }
+        below
+    }
 }
 
 /// Lanes for any processor: the compiler makes of it what the target has.

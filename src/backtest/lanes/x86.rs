@@ -7,8 +7,9 @@ use std::arch::x86_64::{
     __m256d, __m512d, _CMP_EQ_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _mm256_add_pd, _mm256_and_si256, _mm256_blendv_pd,
     _mm256_castsi256_pd, _mm256_cmp_pd, _mm256_cmpeq_epi64, _mm256_div_pd, _mm256_loadu_pd, _mm256_max_pd,
     _mm256_min_pd, _mm256_movemask_pd, _mm256_mul_pd, _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_set1_pd,
-    _mm256_storeu_pd, _mm256_sub_pd, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_div_pd, _mm512_loadu_pd,
-    _mm512_mask_blend_pd, _mm512_max_pd, _mm512_min_pd, _mm512_mul_pd, _mm512_set1_pd, _mm512_storeu_pd, _mm512_sub_pd,
+    _mm256_storeu_pd, _mm256_sub_pd, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_div_pd, _mm512_kunpackb,
+    _mm512_kunpackd, _mm512_kunpackw, _mm512_loadu_pd, _mm512_mask_blend_pd, _mm512_max_pd, _mm512_min_pd,
+    _mm512_mul_pd, _mm512_set1_pd, _mm512_storeu_pd, _mm512_sub_pd,
 };
 
 use super::vector::Vector;
@@ -17,7 +18,7 @@ use super::vector::Vector;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Avx2(__m256d);
 
-/// Eight lanes of AVX-512 F.
+/// Eight lanes of AVX-512 (F and BW).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Avx512(__m512d);
 
@@ -116,5 +117,32 @@ impl Vector for Avx512 {
     fn select(mask: u8, yes: Self, no: Self) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm512_mask_blend_pd(mask, no.0, yes.0) })
+    }
+
+    #[inline(always)]
+    fn lt64(left: &[f64], right: &[f64]) -> u64 {
+        let (low, high) = (Self::lt32(&left[..32], &right[..32]), Self::lt32(&left[32..], &right[32..]));
+        // SAFETY: as above.
+        unsafe { _mm512_kunpackd(u64::from(high), u64::from(low)) }
+    }
+}
+
+// Masks are put together where they are made: by way of other registers it takes longer.
+impl Avx512 {
+    /// Where 16 values lie below 16 others.
+    #[inline(always)]
+    fn lt16(left: &[f64], right: &[f64]) -> u16 {
+        let low = Self::load(left).lt(Self::load(right));
+        let high = Self::load(&left[8..]).lt(Self::load(&right[8..]));
+        // SAFETY: the kernel around runs only where its features were found.
+        unsafe { _mm512_kunpackb(u16::from(high), u16::from(low)) }
+    }
+
+    /// Where 32 values lie below 32 others.
+    #[inline(always)]
+    fn lt32(left: &[f64], right: &[f64]) -> u32 {
+        let (low, high) = (Self::lt16(left, right), Self::lt16(&left[16..], &right[16..]));
+        // SAFETY: as above.
+        unsafe { _mm512_kunpackw(u32::from(high), u32::from(low)) }
     }
 }

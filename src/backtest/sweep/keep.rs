@@ -115,8 +115,10 @@ impl Spread {
 
     /// Trials, and the variance of their ratios per bar; `None` for fewer than two.
     pub fn trials(self, bars_per_year: f64) -> Option<Trials> {
-        (self.count >= 2.0)
-            .then(|| Trials { count: self.count, sharpe_variance: self.square / (self.count - 1.0) / bars_per_year })
+        if self.count < 2.0 {
+            return None;
+        }
+        Some(Trials { count: self.count, sharpe_variance: self.square / (self.count - 1.0) / bars_per_year })
     }
 
     /// The spread as bits, so that a checkpoint keeps it exactly.

@@ -28,8 +28,10 @@ pub struct Node2VecConfig {
     pub batch_size: usize,
     /// Times all walks are drawn and learned (1 to 10000).
     pub epochs: usize,
-    /// Step of the first epoch (above 0, 10 at most). It falls to a hundredth in a straight line.
+    /// Step of the first epoch (above 0, 1 at most). It falls to a hundredth in a straight line.
     pub learning_rate: f32,
+    /// Added to products of vectors with `single_table` (-20 to 20): about the log-odds of two nodes at random being near.
+    pub offset: f32,
     /// What is learned: `single_table` or `skip_gram`.
     pub objective: Objective,
     /// Who learns: `parallel` or `reference`.
@@ -44,7 +46,7 @@ pub struct Node2VecConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
-    /// One vector a node, negatives drawn evenly from all nodes: the definition of `PyTorch` Geometric.
+    /// One vector a node, negatives drawn evenly from all nodes: with an offset of 0 as `PyTorch` Geometric defines it.
     SingleTable,
     /// A second vector a node for its part as context, negatives by degree to the power of 0.75: word2vec's.
     SkipGram,
@@ -73,6 +75,7 @@ impl Default for Node2VecConfig {
             batch_size: 128,
             epochs: 10,
             learning_rate: 0.05,
+            offset: -6.0,
             objective: Objective::SingleTable,
             trainer: Trainer::Parallel,
             threads: 0,
@@ -116,10 +119,21 @@ impl Node2VecConfig {
                 return Err(GraphError::parameter(name, value, "a finite number above 0"));
             }
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
-            return Err(GraphError::parameter("learning_rate", self.learning_rate, "above 0, 10 at most"));
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
+            return Err(GraphError::parameter("learning_rate", self.learning_rate, "above 0, 1 at most"));
+        }
+        if !(-20.0..=20.0).contains(&self.offset) {
+            return Err(GraphError::parameter("offset", self.offset, "-20 to 20"));
         }
         Ok(())
+    }
+
+    /// What is added to a product of vectors before it is made a probability.
+    pub(in crate::graph) fn product_offset(&self) -> f32 {
+        match self.objective {
+            Objective::SingleTable => self.offset,
+            Objective::SkipGram => 0.0,
+        }
     }
 
     /// Threads to use.

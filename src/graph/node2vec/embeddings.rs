@@ -20,7 +20,8 @@ pub struct Embeddings {
 pub struct EpochLoss {
     /// The epoch, from 1.
     pub epoch: usize,
-    /// Mean of `-ln σ(h·h')` over near pairs plus mean of `-ln σ(-h·h')` over random pairs; 1.386 is a coin's.
+    /// Mean of `-ln σ(h·h' + offset)` over near pairs plus mean of `-ln σ(-h·h' - offset)` over random pairs; 1.386 is a
+    /// coin's.
     pub loss: f64,
 }
 

@@ -6,7 +6,7 @@ use super::kernel::{self, Window};
 use super::simd::Level;
 use super::table::Table;
 use crate::graph::node2vec::Node2VecConfig;
-use crate::graph::walks::{NodeAlias, Walker, Walks, below, prefetch};
+use crate::graph::walks::{NodeAlias, Walker, Walks, below};
 
 /// Least probability in a loss; without it one pair could make the mean infinite.
 const LEAST: f64 = 1e-15;
@@ -82,7 +82,13 @@ impl<'a> Lesson<'a> {
         let mut walks = std::mem::take(&mut self.walks);
         walker.walk(starts, random, &mut walks);
         self.tally.steps += walks.steps() as u64;
-        for walk in walks.iter() {
+        for (walk, next) in walks.iter().zip(walks.iter().skip(1).chain([&[][..]])) {
+            for &node in next {
+                self.own.prefetch(node);
+                if !std::ptr::eq(self.own, self.context) {
+                    self.context.prefetch(node);
+                }
+            }
             self.learn_walk(walk, rate, random);
         }
         self.walks = walks;
@@ -104,7 +110,15 @@ impl<'a> Lesson<'a> {
                 self.gather(next, &mut coming, random);
             }
             let near = window.len() - 1;
-            let step = Window { own: self.own, context: self.context, node: window[0], others: &others, near, rate };
+            let step = Window {
+                own: self.own,
+                context: self.context,
+                node: window[0],
+                others: &others,
+                near,
+                offset: self.config.product_offset(),
+                rate,
+            };
             kernel::learn(self.level, &step, &mut self.scores);
             self.count(near, others.len());
             std::mem::swap(&mut others, &mut coming);
@@ -121,10 +135,7 @@ impl<'a> Lesson<'a> {
                 Some(alias) => alias.draw(random),
                 None => below(random, self.nodes),
             };
-            let lines = self.context.row(node);
-            for place in 0..lines.len() {
-                prefetch(lines, place);
-            }
+            self.context.prefetch(node);
             others.push(node);
         }
     }

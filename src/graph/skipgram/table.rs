@@ -15,6 +15,16 @@ impl Line {
         Self(std::array::from_fn(|_| AtomicU32::new(0)))
     }
 
+    /// Asks for the line before it is needed.
+    fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a prefetch changes nothing that a program can see.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(self).cast()) };
+        }
+    }
+
     /// Its numbers.
     pub(super) fn get(&self) -> [f32; LANES] {
         std::array::from_fn(|lane| f32::from_bits(self.0[lane].load(Ordering::Relaxed)))
@@ -67,6 +77,13 @@ impl Table {
     pub(super) fn row(&self, row: u32) -> &[Line] {
         let start = row as usize * self.width;
         &self.lines[start..start + self.width]
+    }
+
+    /// Asks for a row's memory.
+    pub(super) fn prefetch(&self, row: u32) {
+        for line in self.row(row) {
+            line.prefetch();
+        }
     }
 
     /// All numbers, row after row.
