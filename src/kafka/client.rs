@@ -96,10 +96,10 @@ impl KafkaLog {
         ClientLog(self.trouble.clone())
     }
 
-    /// The context of a group's member. Only documents lead to analyses: members of other groups publish nothing, and
-    /// commit without transactions, whose name is taken.
+    /// The context of a group's member. Bars lead to no analyses: their group publishes nothing, and commits without
+    /// transactions, whose name is taken.
     fn member(&self, group: &str) -> Result<MemberContext, LogError> {
-        let transactions = match self.outbox.as_ref().filter(|_| group == self.config.group) {
+        let transactions = match self.outbox.as_ref().filter(|_| group != self.config.bars_group()) {
             None => None,
             Some(outbox) => {
                 let (outbox, client) = (Arc::clone(outbox), self.client());
