@@ -252,7 +252,7 @@ impl Beside {
         let risk_free = settings.risk_free;
         let unexplained = (mean - risk_free) - beta * (benchmark_mean - risk_free);
         Self {
-            information_ratio: over(mean - benchmark_mean, deviation, f64::NAN),
+            information_ratio: over(mean - benchmark_mean, deviation, f64::INFINITY),
             alpha: (unexplained + 1.0).powf(settings.bars_per_year) - 1.0,
             beta,
         }
