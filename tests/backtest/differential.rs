@@ -109,7 +109,13 @@ fn difference(case: &Case, worst: &mut BTreeMap<String, f64>) -> Option<String> 
             MetricValue::Number(value) | MetricValue::Special(value) => value,
             MetricValue::Null => return Some(format!("{name} is null")),
         };
-        let level = name == "calmar_ratio" && number(&case.expected.metrics["max_drawdown"]).abs() < TOLERANCE;
+        let tiny = |metric: &str| number(&case.expected.metrics[metric]).abs() < TOLERANCE;
+        let level = match name.as_str() {
+            "calmar_ratio" => tiny("max_drawdown"),
+            "omega_ratio" | "sortino_ratio" => tiny("downside_risk"),
+            "sharpe_ratio" | "tail_ratio" | "information_ratio" => tiny("annualized_volatility"),
+            _ => false,
+        };
         if level || over_rounding(name, actual) || over_rounding(name, number(expected)) {
             continue;
         }
