@@ -6,6 +6,7 @@ mod summary;
 mod sums;
 
 pub use report::{MetricValue, MetricsReport};
+pub(crate) use returns::both;
 pub use returns::{ReturnSettings, ReturnStatistics, expected_best, returns_of};
 pub(crate) use summary::longest_drawdown;
 pub use summary::{TradeStatistics, Usage};

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::error::BacktestError;
 use super::metrics::{
-    MetricValue, Metrics, MetricsReport, ReturnSettings, ReturnStatistics, TradeStatistics, Usage, longest_drawdown,
-    returns_of,
+    MetricValue, Metrics, MetricsReport, ReturnSettings, ReturnStatistics, TradeStatistics, Usage, both,
+    longest_drawdown, returns_of,
 };
 use super::orders::Orders;
 use super::prices::Prices;
@@ -127,8 +127,13 @@ pub(crate) fn answer(
     simulation: Simulation,
     started: Instant,
 ) -> Result<BacktestResult, BacktestError> {
-    let returns = returns_of(request.init_cash, &simulation.values);
-    let metrics = measure(request, against, (&simulation, &returns));
+    let first = against.benchmark.first().copied().unwrap_or(f64::NAN);
+    let (returns, benchmark) = both(
+        simulation.values.len(),
+        || returns_of(request.init_cash, &simulation.values),
+        || returns_of(first, against.benchmark),
+    );
+    let metrics = measure(request, against, &simulation, (&returns, &benchmark));
     let settings = against.settings;
     let intervals = match &request.bootstrap {
         Some(bootstrap) => bootstrap.intervals(&returns, settings, request.compat)?,
@@ -158,10 +163,14 @@ pub(crate) fn answer(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 bars")]
-fn measure(request: &BacktestRequest, against: Measured<'_>, (simulation, returns): (&Simulation, &[f64])) -> Metrics {
+fn measure(
+    request: &BacktestRequest,
+    against: Measured<'_>,
+    simulation: &Simulation,
+    (returns, benchmark): (&[f64], &[f64]),
+) -> Metrics {
     let first = against.benchmark.first().copied().unwrap_or(f64::NAN);
     let last = against.benchmark.last().copied().unwrap_or(f64::NAN);
-    let benchmark = returns_of(first, against.benchmark);
     let final_value = simulation.values.last().copied().unwrap_or(request.init_cash);
     let total_profit = final_value - request.init_cash;
     let finished = &simulation.finished;
@@ -171,7 +180,7 @@ fn measure(request: &BacktestRequest, against: Measured<'_>, (simulation, return
         total_profit,
         total_return: total_profit / request.init_cash,
         benchmark_return: last / first - 1.0,
-        returns: ReturnStatistics::new(returns, Some(&benchmark), against.settings),
+        returns: ReturnStatistics::new(returns, Some(benchmark), against.settings),
         trades: TradeStatistics::new(&finished.trades),
         usage: Usage {
             orders_count: finished.orders.len() as f64,
