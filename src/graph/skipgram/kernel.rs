@@ -141,17 +141,77 @@ pub(super) fn sigmoid(block: &mut [f32; LANES]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "tests")]
 mod tests {
+    use fastrand::Rng;
+
     use super::*;
+
+    const ROWS: u32 = 9;
+    const RATE: f32 = 0.3;
+    const OFFSET: f32 = -0.5;
+
+    fn table(dimension: usize, seed: u64) -> Table {
+        let mut random = Rng::with_seed(seed);
+        let rows = std::iter::repeat_with(move || (0..dimension).map(|_| random.f32() - 0.5).collect());
+        Table::filled(ROWS as usize, dimension, rows)
+    }
+
+    /// The step by its formula, on the first node's table and the last: all pulls from the vectors as they were, then
+    /// the others one after the other, the first node last.
+    fn by_formula(tables: &mut [Vec<f32>], dimension: usize, node: u32, others: &[u32]) {
+        let last = tables.len() - 1;
+        let row = |row: u32| row as usize * dimension..(row as usize + 1) * dimension;
+        let first = tables[0][row(node)].to_vec();
+        let pull = |(place, &other): (usize, &u32)| {
+            let pairs = first.iter().zip(&tables[last][row(other)]);
+            let product = f64::from(OFFSET) + pairs.map(|(one, two)| f64::from(one * two)).sum::<f64>();
+            let seen = if place < 4 { 1.0 } else { 0.0 };
+            (f64::from(RATE) * (seen - 1.0 / (1.0 + (-product).exp()))) as f32
+        };
+        let pulls: Vec<f32> = others.iter().enumerate().map(pull).collect();
+        let mut change = vec![0.0; dimension];
+        for (&other, pull) in others.iter().zip(pulls) {
+            let cells = tables[last][row(other)].iter_mut();
+            for ((cell, change), first) in cells.zip(&mut change).zip(&first) {
+                *change += pull * *cell;
+                *cell += pull * first;
+            }
+        }
+        tables[0][row(node)].iter_mut().zip(change).for_each(|(cell, change)| *cell += change);
+    }
+
+    /// Nodes come twice, and the first comes among the others.
+    #[test]
+    fn every_level_makes_the_step_of_the_formula() {
+        let (node, others) = (3, [1, 2, 3, 1, 5, 8, 3, 5, 5, 0]);
+        for dimension in [1, 16, 40, 64, 128, 1024] {
+            for level in Level::available() {
+                for shared in [false, true] {
+                    let tables =
+                        if shared { vec![table(dimension, 1)] } else { vec![table(dimension, 1), table(dimension, 2)] };
+                    let mut expected: Vec<Vec<f32>> = tables.iter().map(Table::values).collect();
+                    by_formula(&mut expected, dimension, node, &others);
+                    let (own, context) = (&tables[0], &tables[tables.len() - 1]);
+                    let window = Window { own, context, node, others: &others, near: 4, offset: OFFSET, rate: RATE };
+                    learn(level, &window, &mut Vec::new());
+                    let found = tables.iter().flat_map(Table::values);
+                    for (value, expected) in found.zip(expected.iter().flatten()) {
+                        assert!((value - expected).abs() < 1e-4, "{level:?} {dimension} {shared}: {value} {expected}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn sigmoid_is_exact_to_rounding() {
         for start in -100..100_i16 {
-            let mut block: [f32; LANES] = std::array::from_fn(|_| f32::from(start) + 0.3);
+            let mut block: [f32; LANES] = std::array::from_fn(|lane| f32::from(start) + lane as f32 / 16.0);
             let expected = block.map(|x| 1.0 / (1.0 + (-f64::from(x)).exp()));
             sigmoid(&mut block);
             for (value, expected) in block.iter().zip(expected) {
-                assert!((f64::from(*value) - expected).abs() < 2e-7, "{value} {expected}");
+                assert!((f64::from(*value) - expected).abs() < 2e-7 + 1e-37, "{value} {expected}");
             }
         }
     }
