@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/services/postgres.rs"]
-#[allow(dead_code, reason = "each test file uses its own part")]
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod postgres_server;
 #[path = "support/services/qdrant.rs"]
 #[expect(clippy::unnecessary_wraps, reason = "its answers have one form")]

@@ -10,17 +10,17 @@ mod dashboards;
 #[path = "postgres/faults.rs"]
 mod faults;
 #[path = "daemon/process.rs"]
-#[allow(dead_code, reason = "each test file uses its own part")]
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod process;
 #[path = "support/services/postgres.rs"]
-#[allow(dead_code, reason = "each test file uses its own part")]
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod server;
 #[path = "support/services.rs"]
 mod services;
 #[path = "postgres/sharing.rs"]
 mod sharing;
 #[path = "store_conformance/suite.rs"]
-#[allow(dead_code, reason = "each test file uses its own part")]
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod suite;
 
 use tidemill::config::postgres::PostgresConfig;

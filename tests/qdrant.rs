@@ -10,7 +10,6 @@
 #![expect(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 #[path = "vector_index/suite.rs"]
-#[allow(dead_code, reason = "only the suite is used")]
 mod suite;
 
 #[path = "support/services/qdrant.rs"]

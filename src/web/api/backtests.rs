@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::documents::page_of;
-use super::jobs::in_time;
+use super::jobs::{in_time, within};
 use crate::backtest::BacktestRequest;
 use crate::backtest::sweep::SweepRequest;
 use crate::messages::backtest::{RunKind, StoredRun};
@@ -74,13 +74,7 @@ async fn submit(app: &App, kind: &str, payload: Value, correlation_id: &Correlat
         max_attempts: limits.attempts,
         ..NewJob::new(kind, payload)
     };
-    let seconds = app.api.http.query_timeout_seconds;
-    let submitted = tokio::time::timeout(Duration::from_secs(seconds), app.api.jobs.submit(job)).await;
-    let late = |_| {
-        ApiError::new(ErrorCode::Unavailable, format!("the job queue did not answer in {seconds} s"))
-            .with_retry_after(app.api.http.retry_after_seconds)
-    };
-    Ok(submitted.map_err(late)??.job)
+    Ok(within(app, app.api.jobs.submit(job)).await??.job)
 }
 
 /// `GET /v1/backtests`

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::jobs::in_time;
+use super::jobs::{in_time, within};
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::correlation::CorrelationId;
 use crate::messages::job::{Job, JobState, NewJob};
@@ -89,12 +89,7 @@ async fn submit(
             "correlation_id": done.job.correlation_id,
         }))
     };
-    let seconds = app.api.http.query_timeout_seconds;
-    let answer = tokio::time::timeout(std::time::Duration::from_secs(seconds), answer).await.map_err(|_| {
-        ApiError::new(ErrorCode::Unavailable, format!("the job queue did not answer in {seconds} s"))
-            .with_retry_after(app.api.http.retry_after_seconds)
-    })??;
-    Ok((StatusCode::ACCEPTED, Json(answer)))
+    Ok((StatusCode::ACCEPTED, Json(within(app, answer).await??)))
 }
 
 /// The jobs that wait, in the order in which they will start.

@@ -130,7 +130,8 @@ pub(crate) async fn in_time<T>(app: &App, answer: impl Future<Output = Result<T,
     Ok(within(app, answer).await??)
 }
 
-async fn within<T>(app: &App, answer: impl Future<Output = T>) -> ApiResult<T> {
+/// As [`in_time`], whatever the answer is.
+pub(crate) async fn within<T>(app: &App, answer: impl Future<Output = T>) -> ApiResult<T> {
     let seconds = app.api.http.query_timeout_seconds;
     tokio::time::timeout(Duration::from_secs(seconds), answer).await.map_err(|_| {
         ApiError::new(ErrorCode::Unavailable, format!("the job queue did not answer in {seconds} s"))
