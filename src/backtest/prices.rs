@@ -4,6 +4,8 @@
 //! (the first known one at the start). A missing open is the close, a missing high or low the larger or smaller of open
 //! and close. Everything else that is no price (zero, negative, infinite) is an error.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -251,6 +253,20 @@ impl Prices {
     /// Last prices.
     pub fn close(&self) -> &[f64] {
         &self.close
+    }
+
+    /// Last prices; gaps have the one before, at the start the first.
+    pub fn filled(&self) -> Cow<'_, [f64]> {
+        let missing = |part: &[f64]| part.iter().fold(false, |any, close| any | close.is_nan());
+        if !self.close.chunks(512).any(missing) {
+            return Cow::Borrowed(&self.close);
+        }
+        let mut before = self.close.iter().copied().find(|close| !close.is_nan()).unwrap_or(f64::NAN);
+        let fill = |close: &f64| {
+            before = if close.is_nan() { before } else { *close };
+            before
+        };
+        self.close.iter().map(fill).collect()
     }
 
     /// First prices, where known.

@@ -89,6 +89,32 @@ impl Equity {
     }
 }
 
+impl Equity {
+    /// At most about `bars` of its bars for a chart: the first and the last, and of each stretch between them the lowest and
+    /// the highest, so that no spike is lost.
+    #[must_use]
+    pub fn thinned(&self, bars: usize) -> Self {
+        let all = self.value.len();
+        let stretch = all.div_ceil((bars / 2).max(1)).max(1);
+        if all <= bars || stretch < 3 {
+            return self.clone();
+        }
+        let extremes = self.value.chunks(stretch).enumerate().flat_map(|(index, part)| {
+            let by_value = |one: &(usize, &f64), other: &(usize, &f64)| one.1.total_cmp(other.1);
+            let lowest = part.iter().enumerate().min_by(by_value).map_or(0, |(row, _)| row);
+            let highest = part.iter().enumerate().max_by(by_value).map_or(0, |(row, _)| row);
+            [lowest.min(highest), lowest.max(highest)].map(|row| index * stretch + row)
+        });
+        let rows: Vec<usize> = std::iter::once(0).chain(extremes).chain([all - 1]).collect();
+        let pick = |column: &[f64]| rows.iter().map(|row| column[*row]).collect();
+        Self {
+            ts: self.ts.as_ref().map(|times| rows.iter().map(|row| times[*row]).collect()),
+            value: pick(&self.value),
+            drawdown: pick(&self.drawdown),
+        }
+    }
+}
+
 /// Which way an order goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
