@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{MetricValue, MetricsReport};
-use super::orders::{read_column, write_column};
+use super::orders::column;
 
 /// The result of one backtest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,10 +68,10 @@ pub struct Equity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<Vec<DateTime<Utc>>>,
     /// Cash and what the position is worth at the close.
-    #[serde(serialize_with = "write_column", deserialize_with = "read_column")]
+    #[serde(with = "column")]
     pub value: Vec<f64>,
     /// Fall from the highest value so far, as a fraction; 0 or below.
-    #[serde(serialize_with = "write_column", deserialize_with = "read_column")]
+    #[serde(with = "column")]
     pub drawdown: Vec<f64>,
 }
 

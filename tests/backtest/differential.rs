@@ -11,7 +11,10 @@ use serde_json::Value;
 use tidemill::backtest::metrics::MetricValue;
 use tidemill::backtest::request::Part;
 use tidemill::backtest::result::Side;
-use tidemill::backtest::{BacktestRequest, Prices, evaluate};
+use tidemill::backtest::{
+    Asset, BacktestError, BacktestRequest, BacktestResult, CallSequence, PriceColumns, Prices, Sharing, Signals,
+    evaluate, run_columns,
+};
 
 use super::golden::{number, numbers};
 
@@ -21,7 +24,32 @@ const TOLERANCE: f64 = 1e-12;
 #[derive(Deserialize)]
 struct Case {
     request: Value,
+    /// Of a group that shares an account; else prices and signals are the request's.
+    #[serde(default)]
+    assets: Vec<GroupAsset>,
+    #[serde(default)]
+    sequence: CallSequence,
     expected: Expected,
+}
+
+#[derive(Deserialize)]
+struct GroupAsset {
+    prices: PriceColumns,
+    signals: Signals,
+}
+
+impl Case {
+    fn run(&self, mut request: BacktestRequest) -> Result<BacktestResult, BacktestError> {
+        let checked = |prices| Prices::new(prices).unwrap();
+        if let Some(prices) = request.prices.take() {
+            return evaluate(&request, &checked(prices), None);
+        }
+        let prices: Vec<Prices> = self.assets.iter().map(|asset| checked(asset.prices.clone())).collect();
+        let assets = prices.iter().zip(&self.assets);
+        let assets: Vec<_> =
+            assets.map(|(prices, asset)| Asset { name: "one", prices, signals: &asset.signals }).collect();
+        run_columns(&request, &assets, Sharing::Shared(self.sequence)).map(|result| result.portfolio)
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,8 +98,7 @@ fn scale_of(name: &str, expected: f64, request: &BacktestRequest, bars: usize) -
 fn difference(case: &Case, worst: &mut BTreeMap<String, f64>) -> Option<String> {
     let mut request: BacktestRequest = serde_json::from_value(case.request.clone()).unwrap();
     request.parts.push(Part::Trades);
-    let prices = Prices::new(request.prices.take().unwrap()).unwrap();
-    let result = match evaluate(&request, &prices, None) {
+    let result = match case.run(request.clone()) {
         Ok(result) => result,
         Err(error) => return Some(error.to_string()),
     };

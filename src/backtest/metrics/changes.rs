@@ -18,8 +18,8 @@ pub(crate) enum Returns<'a> {
         start: f64,
         /// Its value at each bar.
         values: &'a [f64],
-        /// Whether all of these are above 0: then nothing is odd.
-        positive: bool,
+        /// How many of the first of these are above 0, as the start is: nothing is odd there.
+        positive: usize,
     },
 }
 
@@ -27,8 +27,11 @@ impl<'a> Returns<'a> {
     /// Returns of values that began with `start`.
     pub(crate) fn of(start: f64, values: &'a [f64]) -> Self {
         // Without a way out early the compiler takes several at once.
-        let positive =
-            start > 0.0 && values.chunks(BLOCK).all(|part| part.iter().fold(true, |all, v| all & (*v > 0.0)));
+        let whole = |part: &&[f64]| part.iter().fold(true, |all, value| all & (*value > 0.0));
+        let first = values.chunks(BLOCK).take_while(whole).count() * BLOCK;
+        let rest = values.get(first..).unwrap_or_default();
+        let positive = if start > 0.0 { first + rest.iter().take_while(|value| **value > 0.0).count() } else { 0 };
+        let positive = positive.min(values.len());
         Self::Changes { start, values, positive }
     }
 
@@ -62,7 +65,7 @@ impl<'a> Returns<'a> {
                     *to = change(before(start, values, first), *value);
                 }
                 let pairs = values_from.windows(2).zip(&mut room[1..]);
-                if positive {
+                if first + values_from.len() <= positive {
                     pairs.for_each(|(pair, to)| *to = (pair[1] - pair[0]) / pair[0]);
                 } else {
                     pairs.for_each(|(pair, to)| *to = change(pair[0], pair[1]));
@@ -82,15 +85,18 @@ impl<'a> Returns<'a> {
 
     /// Product of all returns and its largest fall from a peak.
     pub(crate) fn product(&self) -> (f64, f64) {
-        if let Self::Changes { start, values, positive: true } = *self
-            && let Some(last) = values.last()
-        {
-            // The product of all returns so far is the value itself, in units of the start.
-            return (last / start, deepest_fall(values));
-        }
         let (mut product, mut peak, mut largest_fall) = (1.0_f64, f64::NEG_INFINITY, 0.0_f64);
+        let mut known = 0;
+        if let Self::Changes { start, values, positive } = *self
+            && positive > 0
+        {
+            // The product of the returns so far is the value itself, in units of the start.
+            known = positive;
+            (product, peak) = (values[positive - 1] / start, extremes(&values[..positive]).1 / start);
+            largest_fall = deepest_fall(&values[..positive]);
+        }
         let mut room = [0.0; BLOCK];
-        for first in (0..self.len()).step_by(BLOCK) {
+        for first in (known..self.len()).step_by(BLOCK) {
             for change in self.block(first, &mut room).iter().filter(|change| !change.is_nan()) {
                 product *= 1.0 + change;
                 peak = peak.max(product);
@@ -107,11 +113,11 @@ fn before(start: f64, values: &[f64], row: usize) -> f64 {
 
 /// Relative change; from nothing to something it is infinite, and from a debt a fall is a loss.
 fn change(before: f64, after: f64) -> f64 {
-    if before == 0.0 {
-        return if after == 0.0 { 0.0 } else { f64::INFINITY.copysign(after) };
-    }
+    // Everything is computed and one chosen: that is no branch, and the compiler takes several at once.
     let change = (after - before) / before;
-    if before < 0.0 { -change } else { change }
+    let gain = if before < 0.0 { -change } else { change };
+    let from_nothing = if after == 0.0 { 0.0 } else { f64::INFINITY.copysign(after) };
+    if before == 0.0 { from_nothing } else { gain }
 }
 
 /// Values whose extremes are looked at together.
