@@ -10,6 +10,7 @@ mkdir -p "${CARGO_TARGET_DIR:-target}"
 venv="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/$name-venv"
 if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -W ignore -c "import $modules" 2>/dev/null; then
     echo "python-venv: installing $* in a virtual environment (hundreds of MB)" >&2
+    python3 -c 'import ensurepip' 2>/dev/null || deploy/debian-install.sh python-venv python3-venv
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
 fi
