@@ -83,8 +83,8 @@ impl TailParts {
             }
             self.high.extend_from_slice(&room[..high]);
             self.known += count(values, |value| !value.is_nan());
-            self.on_low += count(values, |value| value == limits.lower);
-            self.on_high += count(values, |value| value == limits.upper);
+            self.on_low += count(values, |value| value <= limits.lower) - low;
+            self.on_high += count(values, |value| value >= limits.upper) - high;
         }
     }
 

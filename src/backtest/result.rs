@@ -187,3 +187,25 @@ pub struct Trade {
     /// Whether it has ended.
     pub status: TradeStatus,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_the_ends_and_every_spike() {
+        let mut values = vec![100.0; 10_000];
+        (values[0], values[123], values[7_777], values[9_999]) = (101.0, 50.0, 200.0, 102.0);
+        let times: Vec<i64> = (0..10_000).map(|bar| bar * 60_000).collect();
+        let thin = Equity::new(Some(&times), values).thinned(400);
+        assert!(thin.value.len() <= 402, "{}", thin.value.len());
+        assert_eq!((thin.value.first(), thin.value.last()), (Some(&101.0), Some(&102.0)));
+        for spike in [50.0, 200.0] {
+            assert!(thin.value.contains(&spike), "{spike}");
+        }
+        let times = thin.ts.unwrap_or_default();
+        assert!(times.len() == thin.value.len() && times.is_sorted(), "bars stay in their order");
+        let short = Equity::new(None, vec![1.0, 2.0, 1.5]);
+        assert_eq!(short.thinned(400), short);
+    }
+}

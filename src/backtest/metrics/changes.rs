@@ -27,7 +27,7 @@ impl<'a> Returns<'a> {
     /// Returns of values that began with `start`.
     pub(crate) fn of(start: f64, values: &'a [f64]) -> Self {
         // Without a way out early the compiler takes several at once.
-        let whole = |part: &&[f64]| part.iter().fold(true, |all, value| all & (*value > 0.0));
+        let whole = |part: &&[f64]| part.iter().map(|value| usize::from(*value > 0.0)).sum::<usize>() == part.len();
         let first = values.chunks(BLOCK).take_while(whole).count() * BLOCK;
         let rest = values.get(first..).unwrap_or_default();
         let positive = if start > 0.0 { first + rest.iter().take_while(|value| **value > 0.0).count() } else { 0 };
