@@ -1,6 +1,7 @@
 //! `tidemill sweep`.
 
 mod checkpoint;
+mod stored;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::backtest::cell;
+use super::client::Client;
 use super::exit::Exit;
-use super::options::ConfigOptions;
+use super::options::{ConfigOptions, DaemonOptions};
 use super::strategy_file::StrategyFile;
 use super::{local, output};
 use crate::actors::backtester::sweep::on_cores;
@@ -31,7 +33,7 @@ const METRICS: [&str; 5] = ["sharpe_ratio", "total_return", "max_drawdown", "tra
 
 /// Simulate many sets of a strategy's parameters on all cores, or on a GPU. The file is a request as `POST /v1/sweeps`
 /// takes it, in TOML or JSON, with `bars` and `columns` as `tidemill backtest` has them; with `symbol` and `interval`
-/// instead, the bars are those of the store, while no daemon uses it.
+/// instead, the running daemon's store has the bars, or without a daemon the store itself.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: tidemill sweep config/strategies/ma_sweep.toml --out best.parquet")]
 pub struct Sweep {
@@ -50,6 +52,8 @@ pub struct Sweep {
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    daemon: DaemonOptions,
 }
 
 impl Sweep {
@@ -75,7 +79,15 @@ impl Sweep {
             request.surface = Some(surface(&request)?);
         }
         let limits = &config.backtest;
-        let (prices, sentiment) = match file.prices(&mut request.base, limits.max_bars)? {
+        let given = file.prices(&mut request.base, limits.max_bars)?;
+        let served = match given {
+            None => {
+                let client = Client::new(&self.daemon, &config)?;
+                stored::bars(&client, self.daemon.url.is_some(), &request.base, limits.max_bars)?
+            }
+            given @ Some(_) => given,
+        };
+        let (prices, sentiment) = match served {
             Some(prices) => (prices, None),
             None => local::inputs(&config, &mut request.base)?,
         };

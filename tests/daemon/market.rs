@@ -199,11 +199,22 @@ async fn command_line_asks_the_daemon_for_bars_of_its_store() {
     post_bars(&daemon, "CLI", 40).await;
     let file = directory.path().join("hold.toml");
     std::fs::write(&file, "symbol = \"CLI\"\ninterval = \"1d\"\nsignals = \"holding\"\n").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_tidemill"))
-        .args(["backtest", file.to_str().unwrap(), "--json", "--url", &daemon.url])
-        .env("TIDEMILL_CONFIG", Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml"))
-        .output()
-        .unwrap();
+    let ask = |command: &str| {
+        Command::new(env!("CARGO_BIN_EXE_tidemill"))
+            .args([command, file.to_str().unwrap(), "--json", "--url", &daemon.url])
+            .env("TIDEMILL_CONFIG", Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml"))
+            .env("TIDEMILL_DATA_DIR", directory.path())
+            .output()
+            .unwrap()
+    };
+    let output = ask("backtest");
     let result: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     assert_eq!((&result["bars"], &result["kind"]), (&json!(40), &json!("backtest")), "{result}");
+
+    let sweep = "symbol = \"cli\"\ninterval = \"1d\"\nsignals = { strategy = \"ma_crossover\" }\n\
+                 params = { fast = [2, 3], slow = [5, 8] }\nfrom = \"2026-01-06T00:00:00Z\"\n";
+    std::fs::write(&file, sweep).unwrap();
+    let output = ask("sweep");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert_eq!((&result["bars"], &result["tried"]), (&json!(35), &json!(4)), "{result}");
 }

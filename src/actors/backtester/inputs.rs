@@ -11,7 +11,7 @@ use crate::backtest::strategies::SentimentParams;
 use crate::backtest::{BacktestRequest, PriceColumns, Prices, Signals, frequency};
 use crate::config::backtest::BacktestConfig;
 use crate::jobs::JobContext;
-use crate::messages::bar;
+use crate::messages::bar::{self, Bar};
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::signal::Signal;
 use crate::stores::bars::{BarFilter, MAX_BARS};
@@ -24,6 +24,49 @@ pub struct Inputs {
     pub prices: Prices,
     /// What documents said, as entries and exits.
     pub sentiment: Option<Signals>,
+}
+
+/// Bars of a store as columns.
+#[derive(Default)]
+pub struct StoredBars {
+    times: Vec<i64>,
+    open: Vec<f64>,
+    high: Vec<f64>,
+    low: Vec<f64>,
+    close: Vec<f64>,
+    volume: Vec<f64>,
+}
+
+impl StoredBars {
+    /// Adds the bar after those before.
+    pub fn push(&mut self, bar: &Bar) {
+        self.times.push(bar.ts.timestamp_millis());
+        self.open.push(bar.open);
+        self.high.push(bar.high);
+        self.low.push(bar.low);
+        self.close.push(bar.close);
+        self.volume.push(bar.volume.unwrap_or(f64::NAN));
+    }
+
+    /// How many.
+    pub fn len(&self) -> u64 {
+        self.times.len() as u64
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// Checks them.
+    ///
+    /// # Errors
+    /// As [`Prices::new`].
+    pub fn into_prices(self) -> Result<Prices, BacktestError> {
+        let Self { times, open, high, low, close, volume } = self;
+        let [open, high, low, volume] = [open, high, low, volume].map(Some);
+        Prices::with_times(times, PriceColumns { ts: None, open, high, low, close, volume })
+    }
 }
 
 /// Where inputs come from, and the limits.
@@ -86,23 +129,14 @@ impl Source<'_> {
     /// Bars of the store, page by page.
     async fn stored(&self, request: &BacktestRequest) -> Result<Prices, RunError> {
         let filter = filter(request)?;
-        let mut columns = PriceColumns::default();
-        let (mut open, mut high, mut low, mut volume) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut times = Vec::new();
+        let mut bars = StoredBars::default();
         let mut cursor = None;
         loop {
             self.may_go_on()?;
             let page = self.market.bars.bars(BarFilter { cursor, ..filter.clone() }).await?;
-            for bar in page.items {
-                times.push(bar.ts.timestamp_millis());
-                open.push(bar.open);
-                high.push(bar.high);
-                low.push(bar.low);
-                columns.close.push(bar.close);
-                volume.push(bar.volume.unwrap_or(f64::NAN));
-            }
+            page.items.iter().for_each(|bar| bars.push(bar));
             let most = self.limits.max_bars;
-            if columns.close.len() as u64 > most {
+            if bars.len() > most {
                 return Err(too_many(
                     "from",
                     format!("there are more than {most} bars (backtest.max_bars): ask for less"),
@@ -113,12 +147,11 @@ impl Source<'_> {
                 break;
             }
         }
-        if columns.close.is_empty() {
+        if bars.is_empty() {
             let said = format!("there are no bars of {} at {} in that time", filter.symbol, filter.interval);
             return Err(Rejection::field(ErrorCode::InvalidBacktest, "symbol", said).into());
         }
-        (columns.open, columns.high, columns.low, columns.volume) = (Some(open), Some(high), Some(low), Some(volume));
-        Ok(Prices::with_times(times, columns)?)
+        Ok(bars.into_prices()?)
     }
 
     /// What documents said of the symbol, as entries and exits on these bars.
