@@ -69,3 +69,23 @@ impl<'a> Passage<'a> {
         self.near() * config.negatives
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passages_have_every_window_of_a_walk_once() {
+        let walk: Vec<u32> = (0..100).collect();
+        for (length, context_size) in [(0, 5), (1, 5), (2, 5), (5, 5), (20, 10), (25, 10), (26, 10), (100, 2), (100, 100)] {
+            let config = Node2VecConfig { context_size, ..Node2VecConfig::default() };
+            let walk = &walk[..length];
+            let passages: Vec<Passage> = Passage::of(walk, &config).collect();
+            let found: Vec<&[u32]> = passages.iter().flat_map(|passage| passage.nodes.windows(passage.size)).collect();
+            let size = context_size.min(length).max(1);
+            let expected: Vec<&[u32]> = if length < 2 { Vec::new() } else { walk.windows(size).collect() };
+            assert_eq!(found, expected, "{length} nodes, windows of {context_size}");
+            assert!(passages.iter().all(|passage| passage.nodes.len() < WINDOWS + passage.size));
+        }
+    }
+}

@@ -160,3 +160,23 @@ pub(super) unsafe fn return_to<W: Wide>(table: &Table, rows: &[u32], cells: &[Ce
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_one_place() {
+        let mut rows = Rows::default();
+        for most in [3_u32, 200] {
+            rows.clear(most as usize);
+            let asked: Vec<u32> = (0..most).map(|row| row * 77 % 61 * 1_000_003).collect();
+            let places: Vec<u32> = asked.iter().map(|&row| rows.place(row)).collect();
+            for (row, place) in asked.iter().zip(places) {
+                assert_eq!(rows.rows[place as usize], *row);
+            }
+            let distinct: std::collections::HashSet<u32> = asked.into_iter().collect();
+            assert_eq!(rows.rows.len(), distinct.len());
+        }
+    }
+}
