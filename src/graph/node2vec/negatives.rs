@@ -77,7 +77,9 @@ mod tests {
     #[test]
     fn passages_have_every_window_of_a_walk_once() {
         let walk: Vec<u32> = (0..100).collect();
-        for (length, context_size) in [(0, 5), (1, 5), (2, 5), (5, 5), (20, 10), (25, 10), (26, 10), (100, 2), (100, 100)] {
+        for (length, context_size) in
+            [(0, 5), (1, 5), (2, 5), (5, 5), (20, 10), (25, 10), (26, 10), (100, 2), (100, 100)]
+        {
             let config = Node2VecConfig { context_size, ..Node2VecConfig::default() };
             let walk = &walk[..length];
             let passages: Vec<Passage> = Passage::of(walk, &config).collect();

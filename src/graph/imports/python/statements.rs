@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_statement_is_none() {
-        let source = "'''\nimport a\n\\'''\nimport a'''\nx = r'\\'; import = \"\"\"'\nimport b\"\"\"\n# import c\n\
+        let source = "'''\nimport a\n\\'''\nimport a'''\nx = r'\\\\'; y = \"\"\"'\nimport b\"\"\"\n# import c\n\
                       y = (\nimport_, 'd', f'{z!r:>{w}} import e', rb\"\\\nimport f\")\nyield_ = a \\\n  from_\n\
                       raise E from e\n";
         assert_eq!(found(source).unwrap(), Vec::<&str>::new());
