@@ -2,7 +2,7 @@
 
 use super::decision::{BarSignals, Decision, Rules};
 use super::error::BacktestError;
-use super::execution::{Cash, Filled, Holding, OrderRequest, Terms, execute};
+use super::execution::{Allowed, Cash, Filled, Holding, OrderRequest, Terms, execute};
 use super::limits::Pending;
 use super::prices::Prices;
 use super::request::{BacktestRequest, Direction, Fill, Limit, Margin, SizeType, StopEntryPrice};
@@ -143,16 +143,17 @@ impl<'a> Column<'a> {
             if signals.any() { self.plan.rules.decide(position, signals, price)? } else { None }
         };
         let Some(decision) = decision else { return Ok(0.0) };
-        let price = met.unwrap_or(price);
-        let most = if decision.size > 0.0 { cash.total } else { cash.free + 2.0 * position.max(0.0) * price };
-        let worth = match decision.size_type {
+        // At the price that holdings are valued at, even where a stop is met at another.
+        let held = position * self.value_price(row);
+        Ok(match decision.size_type {
             SizeType::Value => decision.size,
-            SizeType::Percent => decision.size * most,
+            SizeType::Percent if decision.size > 0.0 => decision.size * cash.total,
+            SizeType::Percent if decision.allowed == Allowed::LongOnly => decision.size * held,
+            SizeType::Percent => decision.size * (2.0 * held.max(0.0) + cash.free.max(0.0)),
             SizeType::Amount | SizeType::TargetAmount | SizeType::TargetValue | SizeType::TargetPercent => {
-                decision.size * price
+                decision.size * self.value_price(row)
             }
-        };
-        Ok(if worth.is_finite() { worth } else { most.copysign(worth) })
+        })
     }
 
     fn signals_of(&self, row: usize) -> BarSignals {
