@@ -88,7 +88,9 @@ fn scale_of(name: &str, expected: f64, request: &BacktestRequest, bars: usize) -
         "alpha" => expected.abs().max(1.0) * YEAR,
         "expectancy" | "total_fees_paid" | "final_value" => expected.abs().max(request.init_cash),
         // vectorbt rebuilds free cash from its order records; what is left after spending all is a difference of these.
-        "max_gross_exposure" => expected.abs().max(100.0) * 10.0,
+        "max_gross_exposure" => expected.abs().max(100.0) * 10.0 * (expected.abs() / 100.0).max(1.0),
+        // Losses that are next to nothing beside what is won.
+        "profit_factor" => expected.abs().max(10.0) * 10.0 * (expected.abs() / 100.0).max(1.0),
         // Ratios of means that cancel: of the size of the root of a year where they do not.
         _ => expected.abs().max(10.0) * 10.0,
     }
@@ -113,7 +115,10 @@ fn difference(case: &Case, worst: &mut BTreeMap<String, f64>) -> Option<String> 
     };
     let orders = result.orders.unwrap();
     // A trade that gains or loses only rounding is a winner in one program and none in the other.
-    let even = result.trades.unwrap().iter().any(|trade| trade.pnl.abs() <= TOLERANCE * trade.size * trade.entry_price);
+    let trades = result.trades.unwrap();
+    // The rest of a position that is next to nothing has the rounding of the whole.
+    let smallest = trades.iter().map(|trade| trade.size * trade.entry_price).fold(request.init_cash, f64::min);
+    let even = trades.iter().any(|trade| trade.pnl.abs() <= TOLERANCE * trade.size * trade.entry_price);
     for (index, expected) in case.expected.orders.iter().enumerate() {
         let Some(order) = orders.get(index) else { return Some(format!("order {index} is missing: {expected:?}")) };
         let same_bar = order.row as u64 == expected[0].as_u64().unwrap();
@@ -161,6 +166,8 @@ fn difference(case: &Case, worst: &mut BTreeMap<String, f64>) -> Option<String> 
         }
         let scale =
             scale_of(name, number(expected), &request, values.len()) * lost_digits(name, &values, request.init_cash);
+        let one_trade = matches!(name.as_str(), "best_trade" | "worst_trade");
+        let scale = if one_trade { scale * request.init_cash / smallest } else { scale };
         let apart = apart(actual, number(expected), scale);
         let worst = worst.entry(name.clone()).or_default();
         if apart > TOLERANCE {
