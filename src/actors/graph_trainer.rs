@@ -85,9 +85,10 @@ impl GraphTrainer {
     async fn learn_and_store(self: Arc<Self>, request: &GraphRequest, ctx: JobContext) -> Outcome {
         let mut plan = self.plan(request).map_err(|error| JobFailure::Fatal(error.to_string()))?;
         let settings = settings(&plan);
-        let known = match request.force {
-            true => None,
-            false => patiently(&ctx, || self.store.published(plan.source.url())).await?,
+        let known = if request.force {
+            None
+        } else {
+            patiently(&ctx, || self.store.published(plan.source.url())).await?
         };
         let known = known.filter(|graph| graph.metrics[SETTINGS] == *settings);
         plan.known_commit = known.as_ref().map(|graph| graph.commit.clone());

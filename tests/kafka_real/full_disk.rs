@@ -50,7 +50,7 @@ async fn a_broker_without_room_ends_readiness_and_loses_nothing_once_it_has_room
     let ready = daemon.wait_for("/health/ready", "readiness ends", |ready| ready["ready"] == Value::Bool(false)).await;
     let log = &ready["dependencies"][0];
     assert!(log["name"] == "log" && log["detail"].as_str().is_some_and(|it| it.contains("unavailable")), "{ready}");
-    assert!(broker.output_tail().contains("No space left on device"), "{}", broker.output_tail());
+    assert!(broker.output().contains("No space left on device"), "{}", broker.output());
     disk.make_room();
     broker.kill();
     tokio::task::block_in_place(|| broker.restart()).unwrap();

@@ -149,9 +149,9 @@ impl Kafka {
         self.instance().directory().join("data")
     }
 
-    /// The last lines it wrote.
-    pub fn output_tail(&mut self) -> String {
-        self.instance().output_tail()
+    /// What it wrote.
+    pub fn output(&mut self) -> String {
+        std::fs::read_to_string(self.instance().directory().join("output.log")).unwrap_or_default()
     }
 
     /// Starts it, or starts it again on the same ports and data; returns when it answers.
