@@ -21,7 +21,7 @@ use tidemill::config::dedup::DedupConfig;
 use tidemill::config::documents::DocumentsConfig;
 use tidemill::messages::code::ErrorCode;
 use tidemill::messages::document::Document;
-use tidemill::messages::pipeline::{Embedded, Fingerprinted, Intake, Judged, Sighting};
+use tidemill::messages::pipeline::{Embedded, Fingerprinted, Judged, Sighting};
 use tidemill::models::Encoded;
 use tidemill::stores::cache::Cache;
 use tidemill::stores::claims::LocalClaims;

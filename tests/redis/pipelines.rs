@@ -18,7 +18,7 @@ use tidemill::config::store::{StoreConfig, VectorsConfig};
 use tidemill::messages::analysis::EmbeddingInfo;
 use tidemill::messages::code::ErrorCode;
 use tidemill::messages::document::Document;
-use tidemill::messages::pipeline::{Fingerprinted, Intake, Judged, Sighting};
+use tidemill::messages::pipeline::{Fingerprinted, Judged, Sighting};
 use tidemill::models::Encoder;
 use tidemill::models::hashing::HashingEncoder;
 use tidemill::stores::documents::DocumentStore;
