@@ -85,11 +85,8 @@ impl GraphTrainer {
     async fn learn_and_store(self: Arc<Self>, request: &GraphRequest, ctx: JobContext) -> Outcome {
         let mut plan = self.plan(request).map_err(|error| JobFailure::Fatal(error.to_string()))?;
         let settings = settings(&plan);
-        let known = if request.force {
-            None
-        } else {
-            patiently(&ctx, || self.store.published(plan.source.url())).await?
-        };
+        let known =
+            if request.force { None } else { patiently(&ctx, || self.store.published(plan.source.url())).await? };
         let known = known.filter(|graph| graph.metrics[SETTINGS] == *settings);
         plan.known_commit = known.as_ref().map(|graph| graph.commit.clone());
         let (trainer, seen) = (Arc::clone(&self), ctx.clone());
