@@ -12,7 +12,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::committer::{Committer, carry_out};
-use super::context::{MemberContext, Membership, Transactions};
+use super::context::{Key, MemberContext, Membership, Transactions};
 use super::errors::log_error;
 use super::settings;
 use crate::config::kafka::KafkaConfig;
@@ -103,6 +103,23 @@ impl KafkaConsumer {
     }
 }
 
+/// librdkafka drops either without a word where it crosses another change of the partition, such as the start of its
+/// fetching.
+fn pause_or_resume<'a>(
+    consumer: &BaseConsumer<MemberContext>,
+    partitions: impl IntoIterator<Item = &'a Key>,
+    paused: bool,
+) {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    let result = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
+    if let Err(error) = result {
+        tracing::warn!(%error, paused, "partitions could not be paused or resumed");
+    }
+}
+
 /// Whether librdkafka goes on by itself after this error, so that polling on is all there is to do.
 fn mends_itself(error: &KafkaError) -> bool {
     matches!(
@@ -139,8 +156,16 @@ impl LogConsumer for KafkaConsumer {
                 Some(Ok(message)) => {
                     bytes += message.payload_len() + message.key_len();
                     let key = (message.topic().to_owned(), message.partition());
-                    self.membership.lock().handed_out.insert(key, message.offset() + 1);
+                    let paused = {
+                        let mut membership = self.membership.lock();
+                        membership.handed_out.insert(key.clone(), message.offset() + 1);
+                        membership.paused
+                    };
                     records.push(self.record(&message));
+                    if paused {
+                        // the pause was lost: what was fetched meanwhile is thrown away by another one
+                        pause_or_resume(consumer, [&key], true);
+                    }
                 }
                 Some(Err(error)) if mends_itself(&error) => tracing::warn!(%error, "polling goes on"),
                 Some(Err(error)) if records.is_empty() && events.is_empty() => return Err(log_error(&error)),
@@ -218,13 +243,10 @@ impl LogConsumer for KafkaConsumer {
             membership.assigned.clone()
         };
         let Ok((consumer, _)) = self.member() else { return };
-        let mut list = TopicPartitionList::with_capacity(assigned.len());
-        for (topic, partition) in &assigned {
-            list.add_partition(topic, *partition);
-        }
-        let result = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
-        if let Err(error) = result {
-            tracing::warn!(%error, paused, "partitions could not be paused or resumed");
+        pause_or_resume(consumer, &assigned, paused);
+        if !paused {
+            // changes nothing unless the first one was lost, which no record would tell
+            pause_or_resume(consumer, &assigned, paused);
         }
     }
 }
