@@ -78,8 +78,7 @@ impl Publisher {
     fn records(&self, verdict: &Verdict) -> Result<Vec<NewRecord>, Fault> {
         let analysis = &verdict.analysis;
         let record = verdict.judged.delivery.record();
-        let json = analysis.json().map_err(|error| not_json(&self.topic, &error))?;
-        let value = Bytes::copy_from_slice(json.as_bytes());
+        let value = analysis.json_bytes().map_err(|error| not_json(&self.topic, &error))?;
         let mut records = vec![new_record(verdict, &self.topic, &analysis.document_id, value)];
         if analysis.origin == record.position {
             for signal in signals_of(analysis, record.timestamp_ms) {

@@ -3,6 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 use super::analysis::Analysis;
 
 /// A finished analysis with its JSON. Clones are cheap; changing one of several makes a copy.
@@ -27,6 +29,24 @@ impl SealedAnalysis {
         }
         let json = serde_json::to_string(&self.0.analysis)?;
         Ok(self.0.json.get_or_init(|| json))
+    }
+
+    /// The same text as bytes that share it.
+    ///
+    /// # Errors
+    /// If it has a value that JSON does not have.
+    pub fn json_bytes(&self) -> Result<Bytes, serde_json::Error> {
+        self.json()?;
+        Ok(Bytes::from_owner(Text(Arc::clone(&self.0))))
+    }
+}
+
+/// The JSON of an analysis, where it is made already.
+struct Text(Arc<Sealed>);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.json.get().map_or(&[], |json| json.as_bytes())
     }
 }
 
@@ -107,5 +127,8 @@ mod tests {
         assert_eq!((&*first.source, &*second.source), ("news", "web"));
         assert_eq!(second.json().unwrap(), serde_json::to_string(&*second).unwrap());
         assert!(second.json().unwrap().contains("\"web\"") && first.json().unwrap().contains("\"news\""));
+        let bytes = second.json_bytes().unwrap();
+        second.source = "x".into();
+        assert_eq!(bytes, serde_json::to_vec(&Analysis { source: "web".into(), ..(*second).clone() }).unwrap());
     }
 }

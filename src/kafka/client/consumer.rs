@@ -16,6 +16,7 @@ use super::context::{MemberContext, Membership, Transactions};
 use super::errors::log_error;
 use super::settings;
 use crate::config::kafka::KafkaConfig;
+use crate::kafka::ledger::next_offset;
 use crate::kafka::log::{LogConsumer, LogError, LogEvent, PartitionLag};
 use crate::kafka::outbox::StagedCounts;
 use crate::messages::record::{Position, Record};
@@ -103,6 +104,38 @@ impl KafkaConsumer {
     }
 }
 
+/// The last records that a poll hands out, by partition: told once a poll, as a map of names costs more than a record.
+#[derive(Default)]
+struct HandedOut(Vec<Position>);
+
+impl HandedOut {
+    fn note(&mut self, position: &Position) {
+        let same = |last: &&mut Position| last.partition == position.partition && last.topic == position.topic;
+        match self.0.iter_mut().find(same) {
+            Some(last) => last.offset = position.offset,
+            None => self.0.push(position.clone()),
+        }
+    }
+
+    /// What was read before a partition went is handed out in vain.
+    fn forget_revoked(&mut self, happened: &[LogEvent]) {
+        for event in happened {
+            if let LogEvent::Revoked { partitions } = event {
+                let went = |last: &Position| {
+                    partitions.iter().any(|(topic, number)| *last.topic == **topic && last.partition == *number)
+                };
+                self.0.retain(|last| !went(last));
+            }
+        }
+    }
+
+    fn tell(self, membership: &mut Membership) {
+        for Position { topic, partition, offset } in self.0 {
+            membership.handed_out.insert((topic.to_string(), partition), next_offset(offset));
+        }
+    }
+}
+
 /// Whether librdkafka goes on by itself after this error, so that polling on is all there is to do.
 fn mends_itself(error: &KafkaError) -> bool {
     matches!(
@@ -123,6 +156,7 @@ impl LogConsumer for KafkaConsumer {
     fn poll(&mut self, timeout: Duration) -> Result<Vec<LogEvent>, LogError> {
         let (consumer, _) = self.member()?;
         let (mut events, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut handed_out = HandedOut::default();
         let mut wait = timeout;
         loop {
             let polled = consumer.poll(wait);
@@ -133,14 +167,15 @@ impl LogConsumer for KafkaConsumer {
                 if !records.is_empty() {
                     events.push(LogEvent::Records(std::mem::take(&mut records)));
                 }
+                handed_out.forget_revoked(&happened);
                 events.extend(happened);
             }
             match polled {
                 Some(Ok(message)) => {
                     bytes += message.payload_len() + message.key_len();
-                    let key = (message.topic().to_owned(), message.partition());
-                    self.membership.lock().handed_out.insert(key, message.offset() + 1);
-                    records.push(self.record(&message));
+                    let record = self.record(&message);
+                    handed_out.note(&record.position);
+                    records.push(record);
                 }
                 Some(Err(error)) if mends_itself(&error) => tracing::warn!(%error, "polling goes on"),
                 Some(Err(error)) if records.is_empty() && events.is_empty() => return Err(log_error(&error)),
@@ -155,6 +190,7 @@ impl LogConsumer for KafkaConsumer {
                 break;
             }
         }
+        handed_out.tell(&mut self.membership.lock());
         if !records.is_empty() {
             events.push(LogEvent::Records(records));
         }

@@ -138,24 +138,23 @@ pub(super) fn from_json<T: DeserializeOwned>(row: &Row, index: usize) -> Result<
     Ok(value)
 }
 
-/// Names as a literal of type `text[]`.
-pub(super) fn array_literal(names: &[String]) -> String {
-    let mut literal = String::from("{");
+/// Appends names as a literal of type `text[]`.
+pub(super) fn write_array_literal(names: &[String], out: &mut Vec<u8>) {
+    out.push(b'{');
     for (index, name) in names.iter().enumerate() {
         if index > 0 {
-            literal.push(',');
+            out.push(b',');
         }
-        literal.push('"');
-        for character in escape(name).chars() {
-            if matches!(character, '"' | '\\') {
-                literal.push('\\');
+        out.push(b'"');
+        for byte in escape(name).bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                out.push(b'\\');
             }
-            literal.push(character);
+            out.push(byte);
         }
-        literal.push('"');
+        out.push(b'"');
     }
-    literal.push('}');
-    literal
+    out.push(b'}');
 }
 
 #[cfg(test)]
@@ -176,7 +175,12 @@ mod tests {
     #[test]
     fn array_literal_quotes_what_would_end_it() {
         let names = [r#"a"b\"#.to_owned(), "{,}".to_owned(), String::new()];
-        assert_eq!(array_literal(&names), r#"{"a\"b\\","{,}",""}"#);
-        assert_eq!(array_literal(&[]), "{}");
+        let literal = |names: &[String]| {
+            let mut out = Vec::new();
+            write_array_literal(names, &mut out);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        assert_eq!(literal(&names), r#"{"a\"b\\","{,}",""}"#);
+        assert_eq!(literal(&[]), "{}");
     }
 }
