@@ -7,6 +7,9 @@ use bytes::Bytes;
 
 use super::analysis::Analysis;
 
+/// Room for the JSON of an analysis at the beginning; few are longer.
+const USUAL_BYTES: usize = 1024;
+
 /// A finished analysis with its JSON. Clones are cheap; changing one of several makes a copy.
 #[derive(Clone)]
 pub struct SealedAnalysis(Arc<Sealed>);
@@ -27,7 +30,9 @@ impl SealedAnalysis {
         if let Some(json) = self.0.json.get() {
             return Ok(json);
         }
-        let json = serde_json::to_string(&self.0.analysis)?;
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, &self.0.analysis)?;
+        let json = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
         Ok(self.0.json.get_or_init(|| json))
     }
 

@@ -217,19 +217,10 @@ mod tests {
     #[test]
     fn arrays_are_written_as_the_driver_writes_vectors() {
         let texts = [Some("a"), None, Some(""), Some("ünïcode \u{1F680}")];
-        assert_eq!(
-            written(&array::<Text>(texts), &Type::TEXT_ARRAY),
-            written(&texts.to_vec(), &Type::TEXT_ARRAY)
-        );
-        assert_eq!(
-            written(&array::<Verbatim>([Some("x")]), &Type::TEXT_ARRAY),
-            written(&vec!["x"], &Type::TEXT_ARRAY)
-        );
+        assert_eq!(written(&array::<Text>(texts), &Type::TEXT_ARRAY), written(&texts.to_vec(), &Type::TEXT_ARRAY));
+        assert_eq!(written(&array::<Verbatim>([Some("x")]), &Type::TEXT_ARRAY), written(&vec!["x"], &Type::TEXT_ARRAY));
         let bytes = [Some(&[0_u8, 255][..]), None];
-        assert_eq!(
-            written(&array::<Binary>(bytes), &Type::BYTEA_ARRAY),
-            written(&bytes.to_vec(), &Type::BYTEA_ARRAY)
-        );
+        assert_eq!(written(&array::<Binary>(bytes), &Type::BYTEA_ARRAY), written(&bytes.to_vec(), &Type::BYTEA_ARRAY));
         let numbers = [1_i64, -1, i64::MAX];
         assert_eq!(
             written(&array::<Int8>(numbers.iter().map(Some)), &Type::INT8_ARRAY),
@@ -256,10 +247,7 @@ mod tests {
         let odd = std::collections::HashMap::from([((), 1)]);
         assert!(array.push_json(&odd).is_err());
         array.push_json(&1).unwrap();
-        assert_eq!(
-            written(&array, &Type::TEXT_ARRAY),
-            written(&vec![r#"["a\u0000b"]"#, "1"], &Type::TEXT_ARRAY)
-        );
+        assert_eq!(written(&array, &Type::TEXT_ARRAY), written(&vec![r#"["a\u0000b"]"#, "1"], &Type::TEXT_ARRAY));
     }
 
     #[test]

@@ -130,7 +130,7 @@ macro_rules! table {
 table! {
     /// `raw.documents`
     Documents DOCUMENTS documents: true;
-    id: Verbatim, correlation_id: Text, source: Text, url: Text, title: Text, text: Text, author: Text,
+    id: Verbatim, correlation_id: Verbatim, source: Text, url: Text, title: Text, text: Text, author: Text,
     published_at: Time, published_ns: Int2, symbols: Verbatim, lang: Text, metadata: Verbatim, content_hash: Binary,
     record_ms: Int8, topic: Text, partition: Int4, offset: Int8,
 }
@@ -138,7 +138,7 @@ table! {
 table! {
     /// `analytics.analyses`
     Analyses ANALYSES documents: false;
-    seq: Int8, document_id: Verbatim, correlation_id: Text, source: Text, verdict: Verbatim, duplicate_of: Text,
+    seq: Int8, document_id: Verbatim, correlation_id: Verbatim, source: Text, verdict: Verbatim, duplicate_of: Text,
     rule: Verbatim, similarity: Float4, sentiment_label: Verbatim, sentiment_score: Float4, category: Text,
     symbols: Names, published_at: Time, processed_at: Time, record_ms: Int8, topic: Text, partition: Int4,
     offset: Int8, body: Verbatim,
@@ -147,28 +147,28 @@ table! {
 table! {
     /// `analytics.symbols`
     Symbols SYMBOLS documents: false;
-    symbol: Text, processed_at: Time, seq: Int8, correlation_id: Text, sentiment_label: Verbatim,
+    symbol: Text, processed_at: Time, seq: Int8, correlation_id: Verbatim, sentiment_label: Verbatim,
     sentiment_score: Float4,
 }
 
 table! {
     /// `analytics.entities`
     Entities ENTITIES documents: false;
-    seq: Int8, position: Int4, processed_at: Time, correlation_id: Text, kind: Text, text: Text, start: Int4,
+    seq: Int8, position: Int4, processed_at: Time, correlation_id: Verbatim, kind: Text, text: Text, start: Int4,
     end: Int4, symbol: Text,
 }
 
 table! {
     /// `analytics.vectors`
     Vectors VECTORS documents: false;
-    seq: Int8, correlation_id: Text, model: Text, vector: Binary,
+    seq: Int8, correlation_id: Verbatim, model: Text, vector: Binary,
 }
 
 table! {
     /// `analytics.signals`
     Signals SIGNALS documents: false;
     topic: Text, partition: Int4, offset: Int8, symbol: Text, ts: Time, score: Float4, label: Verbatim,
-    document_id: Text, correlation_id: Text, accepted_at: Time, processed_at: Time,
+    document_id: Text, correlation_id: Verbatim, accepted_at: Time, processed_at: Time,
 }
 
 /// All that a batch writes.

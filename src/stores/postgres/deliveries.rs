@@ -32,7 +32,7 @@ pub(super) struct Deliveries {
     partition: Array<Int4>,
     offset: Array<Int8>,
     document_id: Array<Text>,
-    correlation_id: Array<Text>,
+    correlation_id: Array<Verbatim>,
     outcome: Array<Verbatim>,
     processed_at: Array<Time>,
 }

@@ -1,5 +1,6 @@
 //! Log lines and events on their way to the schema `logging`: queued, written in batches, dropped rather than waited for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +120,8 @@ impl Logbook {
             .map(|line| line.at)
             .chain(events.iter().map(|event| event.at))
             .map(|at| at.date_naive())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect();
         let lease = pools.logging.lease().await?;
         let done = async {
