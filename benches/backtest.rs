@@ -207,25 +207,38 @@ fn write_table(path: &Path, names: &[&str], rows: impl Iterator<Item = (Vec<f64>
     std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// One sweep of about so many crossovers, keeping the best: time, cores in use, largest resident memory.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a report")]
+/// Sweeps of about so many crossovers and of a quarter of them, keeping the best: time, share of the cores' time, largest
+/// resident memory, and whether time grows as the sets do.
+#[expect(clippy::cast_precision_loss, reason = "a report")]
 fn large_sweep(sets: u64) {
-    let windows = 0.5 + (0.25 + 2.0 * sets as f64).sqrt();
-    let request = crossovers(windows.round() as usize + 1);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let prices = checked(closes(BARS));
-    let result = run_sweep(&request, &prices, &SweepOptions::default(), &mut Unwatched);
-    let result = result.unwrap_or_else(|error| panic!("the sweep: {error}"));
-    let steps = result.tried as f64 * BARS as f64;
-    let busy = cpu_seconds();
+    let of_one = [sets.div_ceil(4), sets].map(|sets| {
+        let request = crossovers(windows_of(sets));
+        let before = cpu_seconds();
+        let result = run_sweep(&request, &prices, &SweepOptions::default(), &mut Unwatched);
+        let result = result.unwrap_or_else(|error| panic!("the sweep: {error}"));
+        let (busy, wall) = (cpu_seconds() - before, result.computation_seconds);
+        println!(
+            "{} sets of {BARS} bars: {wall:.2} s, {:.1} % of {cores} cores busy, {:.0} million bar-steps per processor \
+             second, {} MiB resident at most",
+            result.tried,
+            100.0 * busy / (wall * cores as f64),
+            result.tried as f64 * BARS as f64 / busy / 1e6,
+            resident_peak_mib(),
+        );
+        [wall / result.tried as f64, busy / result.tried as f64]
+    });
+    let [wall, busy] = [0, 1].map(|index| of_one[1][index] / of_one[0][index]);
     println!(
-        "{} sets of {BARS} bars: {:.2} s, {:.2} cores busy, {:.0} million bar-steps per processor second, {} MiB resident at \
-         most",
-        result.tried,
-        result.computation_seconds,
-        busy / result.computation_seconds,
-        steps / busy / 1e6,
-        resident_peak_mib(),
+        "a set of the whole takes {wall:.3} times what one of the quarter does, {busy:.3} times its processor time"
     );
+}
+
+/// Windows from 2 on of which about so many pairs can be made.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+fn windows_of(pairs: u64) -> usize {
+    (0.5 + (0.25 + 2.0 * pairs as f64).sqrt()).round() as usize + 1
 }
 
 /// Processor time of this process so far, from `/proc`; 0 where there is none.

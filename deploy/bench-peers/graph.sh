@@ -5,23 +5,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 target=${CARGO_TARGET_DIR:-target}
-venv="$target/graph-peers-venv"
 work="$target/bench-graphs"
 
-if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import gensim, pecanpy' 2>/dev/null; then
-    echo 'bench-peers: installing pecanpy and gensim in a virtual environment (about 600 MB)' >&2
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check 'pecanpy==2.0.9' 'gensim==4.4.0'
-fi
+python=$(deploy/python-venv.sh graph-peers gensim,pecanpy pecanpy==2.0.9 gensim==4.4.0)
 mkdir -p "$work"
 if [ ! -e "$work"/networkx-2.8.8.tar.gz ]; then
-    "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary :all: --dest "$work" 'networkx==2.8.8'
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --dest "$work" 'networkx==2.8.8'
 fi
 if ! compgen -G "$work/pycleora-3.2.1-*.whl" >/dev/null; then
-    "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$work" 'pycleora==3.2.1'
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" 'pycleora==3.2.1'
 fi
 rm -rf "$work/graphs" "$work/jobs"
-"$venv/bin/python" benches/peers/graph/graphs.py "$work"/networkx-2.8.8.tar.gz "$work"/pycleora-3.2.1-*.whl "$work/graphs"
+"$python" benches/peers/graph/graphs.py "$work"/networkx-2.8.8.tar.gz "$work"/pycleora-3.2.1-*.whl "$work/graphs"
 cargo bench --locked --bench graph -- split "$work/graphs" "$work/jobs"
-"$venv/bin/python" benches/peers/graph/pecanpy_gensim.py "$work/jobs"
+"$python" benches/peers/graph/pecanpy_gensim.py "$work/jobs"
 cargo bench --locked --bench graph -- score "$work/graphs" "$work/jobs"

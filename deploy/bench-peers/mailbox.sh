@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 cargo bench --locked --bench mailbox
-cargo run --release --locked --manifest-path benches/peers/Cargo.toml
+cargo run --release --locked -p tidemill-peers

@@ -3,16 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-mkdir -p "${CARGO_TARGET_DIR:-target}"
-venv="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/peers-streams-venv"
-peers='import bytewax, quixstreams, datasketch, psycopg'
-
-if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -W ignore -c "$peers" 2>/dev/null; then
-    echo 'bench-peers: installing bytewax and quixstreams in a virtual environment (about 200 MB)' >&2
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check \
-        bytewax==0.21.1 quixstreams==3.28.1 datasketch 'psycopg[binary]'
-fi
+python=$(deploy/python-venv.sh peers-streams bytewax,quixstreams,datasketch,psycopg \
+    bytewax==0.21.1 quixstreams==3.28.1 datasketch 'psycopg[binary]')
 deploy/testenv/kafka.sh
 deploy/testenv/postgres.sh
-TIDEMILL_BENCH_PEERS="$venv/bin/python" cargo bench --locked --bench streams
+TIDEMILL_BENCH_PEERS="$python" cargo bench --locked --bench streams

@@ -22,16 +22,7 @@ missing=()
 command -v java >/dev/null || missing+=(default-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
 if [ ${#missing[@]} -gt 0 ]; then
-    command -v apt-get >/dev/null || absent "needs ${missing[*]}, and this machine has no apt-get"
-    sudo=()
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null || absent "needs ${missing[*]}; run as root: apt-get install ${missing[*]}"
-        sudo=(sudo)
-    fi
-    say "installing with apt-get: ${missing[*]}"
-    "${sudo[@]}" apt-get update -qq || true
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
-        >/dev/null || absent "apt-get could not install ${missing[*]}"
+    "$(dirname "${BASH_SOURCE[0]}")/../debian-install.sh" "testenv: kafka" "${missing[@]}" || absent "needs ${missing[*]}"
 fi
 
 mkdir -p "$(dirname "$home")"

@@ -13,20 +13,7 @@ present() {
 }
 
 debian() {
-    command -v apt-get >/dev/null || return 1
-    local sudo=()
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null || return 1
-        sudo=(sudo)
-    fi
-    say "installing with apt-get: postgresql"
-    "${sudo[@]}" apt-get update -qq || return 1
-    # the common package would make and start a cluster of its own, which no test needs
-    "${sudo[@]}" mkdir -p /etc/postgresql-common
-    [ -e /etc/postgresql-common/createcluster.conf ] ||
-        echo "create_main_cluster = false" | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-        apt-get install -y -qq --no-install-recommends postgresql >&2
+    "$(dirname "${BASH_SOURCE[0]}")/../debian-install.sh" postgres postgresql
 }
 
 wheel() {

@@ -6,24 +6,13 @@ set -euo pipefail
 
 version=1.4.1
 cache="${TIDEMILL_CACHE:-$HOME/.cache/tidemill}/services/redis-8.2"
+install="$(dirname "${BASH_SOURCE[0]}")/../debian-install.sh"
 
 say() { echo "redis: $*" >&2; }
 
 debian() {
     command -v redis-server >/dev/null && return 0
-    command -v apt-get >/dev/null || { say "no redis-server and no apt-get: tests of Redis 7 are skipped"; return 0; }
-    local sudo=()
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null || { say "run as root: apt-get install redis-server; tests of Redis 7 are skipped"; return 0; }
-        sudo=(sudo)
-    fi
-    say "installing with apt-get: redis-server"
-    # the package would start a server of its own on the usual port, which no test needs
-    if ! { "${sudo[@]}" apt-get update -qq &&
-        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-            apt-get install -y -qq --no-install-recommends redis-server >&2; }; then
-        say "redis-server can't be installed: tests of Redis 7 are skipped"
-    fi
+    "$install" redis redis-server || say "no redis-server: tests of Redis 7 are skipped"
 }
 
 newest() {

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use self::inputs::{Inputs, Source};
 use super::services::Market;
+use crate::backtest::request::Part;
 use crate::backtest::source::SignalSource;
 use crate::backtest::sweep::SweepRequest;
 use crate::backtest::{BacktestRequest, BacktestResult, evaluate};
@@ -21,7 +22,7 @@ use crate::config::Config;
 use crate::config::backtest::BacktestConfig;
 use crate::jobs::{JobContext, JobFailure, Outcome};
 use crate::kafka::log::{Log, LogError};
-use crate::messages::backtest::{RunFigures, RunKind, StoredRun};
+use crate::messages::backtest::{CURVE, RunFigures, RunKind, StoredRun};
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::correlation::CorrelationId;
 use crate::messages::record::{CORRELATION_HEADER, NewRecord};
@@ -30,6 +31,9 @@ use crate::web::state::{Backtests, RunError};
 
 /// Parts of a result that grow with its bars: left out of the topic where the record would be too large.
 const LONG_PARTS: [&str; 3] = ["equity", "trades", "orders"];
+
+/// Bars that are kept for the chart of a backtest.
+const CURVE_BARS: usize = 400;
 
 /// Runs backtests and sweeps. Cheap to clone.
 #[derive(Clone)]
@@ -93,8 +97,13 @@ impl Backtester {
             ctx.progress(0.5, format!("{} bars loaded", prices.len()));
         }
         let asked = request.clone();
-        let result = on_the_pool(move || evaluate(&request, &prices, sentiment.as_ref())).await??;
-        let run = stored(id, &asked, &result, correlation_id, &limits)?;
+        // whatever is asked for, a chart can be drawn later
+        request.parts.push(Part::Equity);
+        let mut result = on_the_pool(move || evaluate(&request, &prices, sentiment.as_ref())).await??;
+        let curve = result.equity.as_ref().map(|equity| equity.thinned(CURVE_BARS));
+        result.equity = result.equity.filter(|_| asked.wants(Part::Equity));
+        let mut run = stored(id, &asked, &result, correlation_id, &limits)?;
+        run.result[CURVE] = json!(curve);
         metrics::backtest_bars(&run.figures.device, run.figures.bars);
         self.keep(&run).await?;
         Ok(run)

@@ -7,7 +7,7 @@ use super::limits::Pending;
 use super::prices::Prices;
 use super::request::{BacktestRequest, Direction, Fill, Limit, Margin, SizeType, StopEntryPrice};
 use super::result::{Order, Trade};
-use super::signals::Signals;
+use super::signals::{Signals, first_set};
 use super::stops::{BarRange, StopRules, StopState};
 use super::trades::TradeBook;
 
@@ -168,6 +168,37 @@ impl<'a> Column<'a> {
             short_entry: short(&signals.short_entries),
             short_exit: short(&signals.short_exits),
         }
+    }
+
+    /// The first bar from `row` on at which something may happen: before it no signal, stop or order changes anything.
+    pub(crate) fn next_busy(&self, row: usize) -> usize {
+        let position = self.holding.position;
+        let watched = self.plan.stops.active() || self.plan.margin.is_some();
+        let Some(signals) = self.signals.filter(|_| self.pending.is_none() && (position == 0.0 || !watched)) else {
+            return row;
+        };
+        let [entries, exits] = [&signals.entries[..], &signals.exits[..]];
+        let short = |column: &'a Option<Vec<bool>>| column.as_deref().unwrap_or_default();
+        let [short_entries, short_exits] = [short(&signals.short_entries), short(&signals.short_exits)];
+        let adds = position != 0.0 && self.plan.rules.adds();
+        let columns = match (signals.has_short_side(), self.plan.direction) {
+            // An entry adds to what is held only if it may; an exit from what is not held does nothing.
+            (true, _) if adds => [entries, exits, short_entries, short_exits],
+            (true, _) if position > 0.0 => [exits, short_entries, &[], &[]],
+            (true, _) if position < 0.0 => [entries, short_exits, &[], &[]],
+            (true, _) => [entries, short_entries, &[], &[]],
+            (false, Direction::Both) if position > 0.0 && !adds => [exits, &[], &[], &[]],
+            (false, Direction::Both) if position < 0.0 && !adds => [entries, &[], &[], &[]],
+            (false, Direction::Long | Direction::Short) if position == 0.0 => [entries, &[], &[], &[]],
+            (false, Direction::Long | Direction::Short) if !adds => [exits, &[], &[], &[]],
+            (false, _) => [entries, exits, &[], &[]],
+        };
+        first_set(&columns, row).unwrap_or(self.prices.len())
+    }
+
+    /// Passes bars at which nothing happens, the last of them with this close or the one known before it.
+    pub(crate) fn pass(&mut self, close: f64) {
+        self.last_close = close;
     }
 
     /// Takes note of a bar's close; whether it has one. A bar without a price cannot trade.

@@ -11,7 +11,7 @@ use super::metrics::TradeStatistics;
 use super::prices::Prices;
 use super::request::{BacktestRequest, Fill};
 use super::result::BacktestResult;
-use super::run::{Measured, answer, filled, return_settings};
+use super::run::{Measured, answer, return_settings};
 use super::signals::Signals;
 use super::simulation::{Simulation, Valuation, from_signals, initial_cash};
 
@@ -134,7 +134,7 @@ fn check_beside(first: &Asset<'_>, asset: &Asset<'_>) -> Result<(), BacktestErro
 fn equal_weights(assets: &[Asset<'_>]) -> Vec<f64> {
     let mut sum = vec![0.0; assets.first().map_or(0, |asset| asset.prices.len())];
     for asset in assets {
-        let closes = filled(asset.prices.close());
+        let closes = asset.prices.filled();
         for (sum, close) in sum.iter_mut().zip(closes.iter()) {
             *sum += close / closes[0];
         }
@@ -157,7 +157,7 @@ fn separate(request: &BacktestRequest, assets: &[Asset<'_>]) -> Result<(Simulati
         max_gross_exposure = max_gross_exposure.max(simulation.max_gross_exposure);
         all.extend(&simulation.finished);
         let mut column = ColumnResult::new(asset.name, &simulation.finished);
-        let benchmark = filled(asset.prices.close());
+        let benchmark = asset.prices.filled();
         let against = Measured { benchmark: &benchmark, times: asset.prices.times(), settings: &settings };
         column.result = Some(answer(request, against, simulation, started)?);
         columns.push(column);

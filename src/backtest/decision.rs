@@ -112,6 +112,11 @@ impl Rules {
         self.size(position, signals, accumulate, price)
     }
 
+    /// Whether further entries may add to a position.
+    pub(crate) fn adds(&self) -> bool {
+        matches!(self.accumulate, Accumulation::Both | Accumulation::AddOnly)
+    }
+
     /// The order of a stop.
     pub(crate) fn decide_stop(&self, position: f64, price: f64) -> Result<Option<Decision>, BacktestError> {
         let long = position > 0.0;

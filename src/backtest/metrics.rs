@@ -1,14 +1,15 @@
 //! Metrics of a portfolio: their names, values and what is said where one has no meaning.
 
+mod changes;
 mod report;
 mod returns;
 mod summary;
 mod sums;
 
+pub(crate) use changes::{Returns, longest_drawdown};
 pub use report::{MetricValue, MetricsReport};
 pub(crate) use returns::both;
 pub use returns::{ReturnSettings, ReturnStatistics, expected_best, returns_of};
-pub(crate) use summary::longest_drawdown;
 pub use summary::{TradeStatistics, Usage};
 
 /// All metrics of one portfolio, as plain numbers: what has no meaning is NaN or infinite, as vectorbt has it.

@@ -9,15 +9,10 @@ use super::error::BacktestError;
 #[serde(deny_unknown_fields)]
 pub struct Orders {
     /// Signed sizes in units of the request's `size_type`; `null` is no order, `"inf"` everything.
-    #[serde(serialize_with = "write_column", deserialize_with = "read_column")]
+    #[serde(with = "column")]
     pub size: Vec<f64>,
     /// Prices instead of the closes.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "write_optional",
-        deserialize_with = "read_optional"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     pub price: Option<Vec<f64>>,
 }
 
@@ -98,23 +93,29 @@ impl From<f64> for Cell {
     }
 }
 
-/// Reads numbers with `null` for missing ones.
-pub(crate) fn read_column<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-    Ok(Vec::<Cell>::deserialize(deserializer)?.into_iter().map(f64::from).collect())
+/// Columns with `null` for missing numbers, for `#[serde(with)]`.
+pub(crate) mod column {
+    use super::{Cell, Deserialize as _, Deserializer, Serializer};
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        Ok(Vec::<Cell>::deserialize(deserializer)?.into_iter().map(f64::from).collect())
+    }
+
+    pub(crate) fn serialize<S: Serializer>(column: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(column.iter().map(|number| Cell::from(*number)))
+    }
 }
 
-/// Reads an optional column.
-pub(crate) fn read_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f64>>, D::Error> {
-    read_column(deserializer).map(Some)
-}
+/// The same where there may be no column.
+pub(crate) mod optional {
+    use super::{Deserializer, Serializer, column};
 
-/// Writes numbers with `null` for missing ones.
-pub(crate) fn write_column<S: Serializer>(column: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(column.iter().map(|number| Cell::from(*number)))
-}
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f64>>, D::Error> {
+        column::deserialize(deserializer).map(Some)
+    }
 
-/// Writes an optional column.
-#[expect(clippy::ref_option, reason = "serde hands a reference to the field")]
-pub(crate) fn write_optional<S: Serializer>(column: &Option<Vec<f64>>, serializer: S) -> Result<S::Ok, S::Error> {
-    write_column(column.as_deref().unwrap_or_default(), serializer)
+    #[expect(clippy::ref_option, reason = "serde hands a reference to the field")]
+    pub(crate) fn serialize<S: Serializer>(values: &Option<Vec<f64>>, serializer: S) -> Result<S::Ok, S::Error> {
+        column::serialize(values.as_deref().unwrap_or_default(), serializer)
+    }
 }

@@ -4,11 +4,13 @@
 //! (the first known one at the start). A missing open is the close, a missing high or low the larger or smaller of open
 //! and close. Everything else that is no price (zero, negative, infinite) is an error.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::error::BacktestError;
-use super::orders::{read_column, read_optional, write_column, write_optional};
+use super::orders::{column, optional};
 use super::span::Span;
 
 /// So many equal steps in a row that are longer than the frequency are no gaps but other bars.
@@ -22,39 +24,19 @@ pub struct PriceColumns {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<Vec<DateTime<Utc>>>,
     /// First price.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "write_optional",
-        deserialize_with = "read_optional"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     pub open: Option<Vec<f64>>,
     /// Highest price.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "write_optional",
-        deserialize_with = "read_optional"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     pub high: Option<Vec<f64>>,
     /// Lowest price.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "write_optional",
-        deserialize_with = "read_optional"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     pub low: Option<Vec<f64>>,
     /// Last price.
-    #[serde(serialize_with = "write_column", deserialize_with = "read_column")]
+    #[serde(with = "column")]
     pub close: Vec<f64>,
     /// Traded volume.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "write_optional",
-        deserialize_with = "read_optional"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     pub volume: Option<Vec<f64>>,
 }
 
@@ -84,16 +66,8 @@ impl Prices {
     /// When there are no bars or none with a price, columns differ in length, a price is zero, negative or infinite, a
     /// bar's low is above its open or close (or its high below), or times are not strictly ascending: with field and row.
     pub fn new(columns: PriceColumns) -> Result<Self, BacktestError> {
-        let times = columns.ts.map(|times| times.iter().map(DateTime::timestamp_millis).collect());
-        Self {
-            times,
-            open: columns.open,
-            high: columns.high,
-            low: columns.low,
-            close: columns.close,
-            volume: columns.volume,
-        }
-        .checked()
+        let times = columns.ts.as_ref().map(|times| times.iter().map(DateTime::timestamp_millis).collect());
+        Self::of(times, columns).checked()
     }
 
     /// Checks columns whose times are milliseconds since 1970.
@@ -101,15 +75,12 @@ impl Prices {
     /// # Errors
     /// As [`Prices::new`].
     pub fn with_times(times: Vec<i64>, columns: PriceColumns) -> Result<Self, BacktestError> {
-        Self {
-            times: Some(times),
-            open: columns.open,
-            high: columns.high,
-            low: columns.low,
-            close: columns.close,
-            volume: columns.volume,
-        }
-        .checked()
+        Self::of(Some(times), columns).checked()
+    }
+
+    fn of(times: Option<Vec<i64>>, columns: PriceColumns) -> Self {
+        let PriceColumns { open, high, low, close, volume, .. } = columns;
+        Self { times, open, high, low, close, volume }
     }
 
     fn checked(self) -> Result<Self, BacktestError> {
@@ -251,6 +222,20 @@ impl Prices {
     /// Last prices.
     pub fn close(&self) -> &[f64] {
         &self.close
+    }
+
+    /// Last prices; gaps have the one before, at the start the first.
+    pub fn filled(&self) -> Cow<'_, [f64]> {
+        let missing = |part: &[f64]| part.iter().fold(false, |any, close| any | close.is_nan());
+        if !self.close.chunks(512).any(missing) {
+            return Cow::Borrowed(&self.close);
+        }
+        let mut before = self.close.iter().copied().find(|close| !close.is_nan()).unwrap_or(f64::NAN);
+        let fill = |close: &f64| {
+            before = if close.is_nan() { before } else { *close };
+            before
+        };
+        self.close.iter().map(fill).collect()
     }
 
     /// First prices, where known.

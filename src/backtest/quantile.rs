@@ -19,57 +19,133 @@ const SAMPLED: usize = 1 << 14;
 /// Values of a sample.
 const SAMPLE: usize = 1 << 11;
 
+/// Values looked at together.
+const GROUP: usize = 512;
+
+/// Between which values no tail reaches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Limits {
+    lower: f64,
+    upper: f64,
+}
+
+impl Limits {
+    /// Every value may belong to either tail.
+    pub(crate) const NONE: Self = Self { lower: f64::INFINITY, upper: f64::NEG_INFINITY };
+
+    /// What a sample of `len` values says: one and a half of the share that is needed, which is enough in all but the
+    /// oddest series.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank")]
+    pub(crate) fn sampled(len: usize, at: impl Fn(usize) -> f64) -> Self {
+        if len < SAMPLED {
+            return Self::NONE;
+        }
+        let mut sample: Vec<f64> = (0..len).step_by(len / SAMPLE).map(at).filter(|value| !value.is_nan()).collect();
+        let rank = (CUTOFF * 1.5 * SAMPLE as f64) as usize + 2;
+        if sample.len() < 2 * rank {
+            return Self::NONE;
+        }
+        let above = sample.len() - 1 - rank;
+        let (_, lower, _) = sample.select_nth_unstable_by(rank, f64::total_cmp);
+        let lower = *lower;
+        let (_, upper, _) = sample.select_nth_unstable_by(above, f64::total_cmp);
+        Self { lower, upper: *upper }
+    }
+}
+
+/// What may belong to the tails of a series: values beyond the limits, and how many lie on them.
+#[derive(Debug, Default)]
+pub(crate) struct TailParts {
+    /// Values that are not NaN.
+    known: usize,
+    low: Vec<f64>,
+    on_low: usize,
+    /// With the sign turned, so that both tails are lower ones.
+    high: Vec<f64>,
+    on_high: usize,
+}
+
+impl TailParts {
+    /// Takes note of some values.
+    pub(crate) fn add(&mut self, values: &[f64], limits: Limits) {
+        let mut room = [0.0; GROUP];
+        for values in values.chunks(GROUP) {
+            // Without branches: which values lie beyond is a matter of chance.
+            let (mut low, mut high) = (0, 0);
+            for value in values {
+                room[low] = *value;
+                low += usize::from(*value < limits.lower);
+            }
+            self.low.extend_from_slice(&room[..low]);
+            for value in values {
+                room[high] = -*value;
+                high += usize::from(*value > limits.upper);
+            }
+            self.high.extend_from_slice(&room[..high]);
+            self.known += count(values, |value| !value.is_nan());
+            self.on_low += count(values, |value| value <= limits.lower) - low;
+            self.on_high += count(values, |value| value >= limits.upper) - high;
+        }
+    }
+
+    /// Adds those of more values of the same series.
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.known += other.known;
+        self.low.extend_from_slice(&other.low);
+        self.on_low += other.on_low;
+        self.high.extend_from_slice(&other.high);
+        self.on_high += other.on_high;
+    }
+}
+
+fn count(values: &[f64], holds: impl Fn(f64) -> bool) -> usize {
+    values.iter().map(|value| usize::from(holds(*value))).sum()
+}
+
 impl Tails {
     /// Tails of `values`; NaN where there are none.
+    pub fn of(values: &[f64]) -> Self {
+        let within = |limits| {
+            let mut parts = TailParts::default();
+            parts.add(values, limits);
+            Self::from_parts(parts, limits, values.len())
+        };
+        within(Limits::sampled(values.len(), |row| values[row]))
+            .or_else(|| within(Limits::NONE))
+            .unwrap_or(Self::UNKNOWN)
+    }
+
+    /// Of no values.
+    pub(crate) const UNKNOWN: Self = Self { lower: f64::NAN, upper: f64::NAN, lower_mean: f64::NAN };
+
+    /// Tails of `len` values, NaN ones counted; `None` where the limits have cut off too much.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "ranks are far below 2^53 and not negative"
     )]
-    pub fn of(values: &[f64]) -> Self {
-        let count = values.iter().filter(|value| !value.is_nan()).count();
-        let Some(last) = count.checked_sub(1) else {
-            return Self { lower: f64::NAN, upper: f64::NAN, lower_mean: f64::NAN };
-        };
+    pub(crate) fn from_parts(mut parts: TailParts, limits: Limits, len: usize) -> Option<Self> {
+        let count = parts.known;
+        let Some(last) = count.checked_sub(1) else { return Some(Self::UNKNOWN) };
         let rank = CUTOFF * last as f64;
         // The rank among all values, NaN ones included, is at or behind the one among the known.
-        let wanted = (((values.len() - 1) as f64 * CUTOFF) as usize + 1).min(count);
-        let mut smallest = smallest(values, 1.0, (rank as usize + 2).max(wanted).min(count));
-        let lower = interpolated(&mut smallest, rank);
-        let (below, at, _) = smallest.select_nth_unstable_by(wanted - 1, f64::total_cmp);
+        let wanted = (((len - 1) as f64 * CUTOFF) as usize + 1).min(count);
+        fill(&mut parts.low, (limits.lower, parts.on_low), (rank as usize + 2).max(wanted).min(count))?;
+        let lower = interpolated(&mut parts.low, rank);
+        let (below, at, _) = parts.low.select_nth_unstable_by(wanted - 1, f64::total_cmp);
         let lower_mean = (below.iter().sum::<f64>() + *at) / wanted as f64;
         // The upper tail is the lower one of the mirrored values.
-        let rank = (1.0 - CUTOFF) * last as f64;
-        let mirrored = last as f64 - rank;
-        let mut largest = self::smallest(values, -1.0, (mirrored as usize + 2).min(count));
-        Self { lower, upper: -interpolated(&mut largest, mirrored), lower_mean }
+        let mirrored = last as f64 - (1.0 - CUTOFF) * last as f64;
+        fill(&mut parts.high, (-limits.upper, parts.on_high), (mirrored as usize + 2).min(count))?;
+        Some(Self { lower, upper: -interpolated(&mut parts.high, mirrored), lower_mean })
     }
 }
 
-/// All of `sign * values` up to some value, at least the `count` smallest of them, without NaN.
-fn smallest(values: &[f64], sign: f64, count: usize) -> Vec<f64> {
-    let known = || values.iter().map(|value| sign * value).filter(|value| !value.is_nan());
-    if values.len() >= SAMPLED {
-        let mut sample: Vec<f64> = values
-            .iter()
-            .step_by(values.len() / SAMPLE)
-            .map(|value| sign * value)
-            .filter(|value| !value.is_nan())
-            .collect();
-        // One and a half of the share that is needed is enough in all but the oddest series; those are read whole.
-        let rank = (count * sample.len()).div_ceil(values.len()) * 3 / 2;
-        if rank < sample.len() {
-            let (_, limit, _) = sample.select_nth_unstable_by(rank, f64::total_cmp);
-            let limit = *limit;
-            let mut part = Vec::with_capacity(count * 2);
-            part.extend(known().filter(|value| *value <= limit));
-            if part.len() >= count {
-                return part;
-            }
-        }
-    }
-    known().collect()
+/// Brings a tail to `needed` values by those that lie on its limit.
+fn fill(tail: &mut Vec<f64>, (limit, on_it): (f64, usize), needed: usize) -> Option<()> {
+    let more = needed.saturating_sub(tail.len());
+    (more <= on_it).then(|| tail.extend(std::iter::repeat_n(limit, more)))
 }
 
 /// The value at a rank from the smallest, between two ranks interpolated.

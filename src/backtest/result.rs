@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{MetricValue, MetricsReport};
-use super::orders::{read_column, write_column};
+use super::orders::column;
 
 /// The result of one backtest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,10 +68,10 @@ pub struct Equity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<Vec<DateTime<Utc>>>,
     /// Cash and what the position is worth at the close.
-    #[serde(serialize_with = "write_column", deserialize_with = "read_column")]
+    #[serde(with = "column")]
     pub value: Vec<f64>,
     /// Fall from the highest value so far, as a fraction; 0 or below.
-    #[serde(serialize_with = "write_column", deserialize_with = "read_column")]
+    #[serde(with = "column")]
     pub drawdown: Vec<f64>,
 }
 
@@ -86,6 +86,32 @@ impl Equity {
         let drawdown = value.iter().map(&mut fall).collect();
         let ts = times.and_then(|times| times.iter().map(|time| Utc.timestamp_millis_opt(*time).single()).collect());
         Self { ts, value, drawdown }
+    }
+}
+
+impl Equity {
+    /// At most about `bars` of its bars for a chart: the first and the last, and of each stretch between them the lowest and
+    /// the highest, so that no spike is lost.
+    #[must_use]
+    pub fn thinned(&self, bars: usize) -> Self {
+        let all = self.value.len();
+        let stretch = all.div_ceil((bars / 2).max(1)).max(1);
+        if all <= bars || stretch < 3 {
+            return self.clone();
+        }
+        let extremes = self.value.chunks(stretch).enumerate().flat_map(|(index, part)| {
+            let by_value = |one: &(usize, &f64), other: &(usize, &f64)| one.1.total_cmp(other.1);
+            let lowest = part.iter().enumerate().min_by(by_value).map_or(0, |(row, _)| row);
+            let highest = part.iter().enumerate().max_by(by_value).map_or(0, |(row, _)| row);
+            [lowest.min(highest), lowest.max(highest)].map(|row| index * stretch + row)
+        });
+        let rows: Vec<usize> = std::iter::once(0).chain(extremes).chain([all - 1]).collect();
+        let pick = |column: &[f64]| rows.iter().map(|row| column[*row]).collect();
+        Self {
+            ts: self.ts.as_ref().map(|times| rows.iter().map(|row| times[*row]).collect()),
+            value: pick(&self.value),
+            drawdown: pick(&self.drawdown),
+        }
     }
 }
 
@@ -160,4 +186,26 @@ pub struct Trade {
     pub direction: TradeDirection,
     /// Whether it has ended.
     pub status: TradeStatus,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_the_ends_and_every_spike() {
+        let mut values = vec![100.0; 10_000];
+        (values[0], values[123], values[7_777], values[9_999]) = (101.0, 50.0, 200.0, 102.0);
+        let times: Vec<i64> = (0..10_000).map(|bar| bar * 60_000).collect();
+        let thin = Equity::new(Some(&times), values).thinned(400);
+        assert!(thin.value.len() <= 402, "{}", thin.value.len());
+        assert_eq!((thin.value.first(), thin.value.last()), (Some(&101.0), Some(&102.0)));
+        for spike in [50.0, 200.0] {
+            assert!(thin.value.contains(&spike), "{spike}");
+        }
+        let times = thin.ts.unwrap_or_default();
+        assert!(times.len() == thin.value.len() && times.is_sorted(), "bars stay in their order");
+        let short = Equity::new(None, vec![1.0, 2.0, 1.5]);
+        assert_eq!(short.thinned(400), short);
+    }
 }

@@ -1,14 +1,13 @@
 //! One request, from checked bars to its result.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use uuid::Uuid;
 
 use super::error::BacktestError;
 use super::metrics::{
-    MetricValue, Metrics, MetricsReport, ReturnSettings, ReturnStatistics, TradeStatistics, Usage, both,
-    longest_drawdown, returns_of,
+    MetricValue, Metrics, MetricsReport, ReturnSettings, ReturnStatistics, Returns, TradeStatistics, Usage, both,
+    longest_drawdown,
 };
 use super::orders::Orders;
 use super::prices::Prices;
@@ -107,7 +106,7 @@ fn finish(
     simulation: Simulation,
     started: Instant,
 ) -> Result<BacktestResult, BacktestError> {
-    let held = Measured { benchmark: &filled(prices.close()), times: prices.times(), settings };
+    let held = Measured { benchmark: &prices.filled(), times: prices.times(), settings };
     answer(request, held, simulation, started)
 }
 
@@ -127,19 +126,15 @@ pub(crate) fn answer(
     simulation: Simulation,
     started: Instant,
 ) -> Result<BacktestResult, BacktestError> {
-    let first = against.benchmark.first().copied().unwrap_or(f64::NAN);
-    let (returns, benchmark) = both(
-        simulation.values.len(),
-        || returns_of(request.init_cash, &simulation.values),
-        || returns_of(first, against.benchmark),
-    );
-    let metrics = measure(request, against, &simulation, (&returns, &benchmark));
+    let returns = Returns::of(request.init_cash, &simulation.values);
+    let metrics = measure(request, against, &simulation, returns);
     let settings = against.settings;
     let intervals = match &request.bootstrap {
-        Some(bootstrap) => bootstrap.intervals(&returns, settings, request.compat)?,
+        Some(bootstrap) => bootstrap.intervals(&returns.collected(), settings, request.compat)?,
         None => Vec::new(),
     };
     let value = |number| MetricValue::new(number, request.compat);
+    let bars = returns.len() as u64;
     let finished = simulation.finished;
     let trades_count = finished.trades.len() as u64;
     Ok(BacktestResult {
@@ -150,7 +145,7 @@ pub(crate) fn answer(
         sharpe_ratio: value(metrics.returns.sharpe_ratio),
         max_drawdown: value(metrics.returns.max_drawdown),
         trades_count,
-        bars: returns.len() as u64,
+        bars,
         metrics: request.wants(Part::Metrics).then(|| MetricsReport::new(&metrics, request.compat)),
         intervals,
         equity: request.wants(Part::Equity).then(|| Equity::new(against.times, simulation.values)),
@@ -163,46 +158,32 @@ pub(crate) fn answer(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 bars")]
-fn measure(
-    request: &BacktestRequest,
-    against: Measured<'_>,
-    simulation: &Simulation,
-    (returns, benchmark): (&[f64], &[f64]),
-) -> Metrics {
+fn measure(request: &BacktestRequest, against: Measured<'_>, simulation: &Simulation, returns: Returns<'_>) -> Metrics {
     let first = against.benchmark.first().copied().unwrap_or(f64::NAN);
     let last = against.benchmark.last().copied().unwrap_or(f64::NAN);
     let final_value = simulation.values.last().copied().unwrap_or(request.init_cash);
     let total_profit = final_value - request.init_cash;
     let finished = &simulation.finished;
+    let benchmark = Returns::of(first, against.benchmark);
+    let (statistics, (trades, max_drawdown_duration)) = both(
+        returns.len(),
+        || ReturnStatistics::of(returns, Some(benchmark), against.settings),
+        || (TradeStatistics::new(&finished.trades), longest_drawdown(&simulation.values)),
+    );
     Metrics {
         start_value: request.init_cash,
         final_value,
         total_profit,
         total_return: total_profit / request.init_cash,
         benchmark_return: last / first - 1.0,
-        returns: ReturnStatistics::new(returns, Some(benchmark), against.settings),
-        trades: TradeStatistics::new(&finished.trades),
+        returns: statistics,
+        trades,
         usage: Usage {
             orders_count: finished.orders.len() as f64,
             liquidations_count: finished.liquidations as f64,
             total_fees_paid: finished.fees,
             max_gross_exposure: simulation.max_gross_exposure,
-            max_drawdown_duration: longest_drawdown(&simulation.values),
+            max_drawdown_duration,
         },
     }
-}
-
-/// Closes with gaps at the one before, at the start at the first.
-pub(crate) fn filled(closes: &[f64]) -> Cow<'_, [f64]> {
-    if !closes.iter().any(|close| close.is_nan()) {
-        return Cow::Borrowed(closes);
-    }
-    let mut before = closes.iter().copied().find(|close| !close.is_nan()).unwrap_or(f64::NAN);
-    closes
-        .iter()
-        .map(|close| {
-            before = if close.is_nan() { before } else { *close };
-            before
-        })
-        .collect()
 }

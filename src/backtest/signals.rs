@@ -80,3 +80,24 @@ impl Signals {
         }
     }
 }
+
+/// Bars looked at together.
+const GROUP: usize = 16;
+
+/// The first bar from `from` on at which one of `columns` is set; columns that are empty never are.
+pub(crate) fn first_set(columns: &[&[bool]], from: usize) -> Option<usize> {
+    let bars = columns.iter().map(|column| column.len()).max()?;
+    (from..bars).step_by(GROUP).find_map(|start| {
+        let set = |bit: &bool| *bit;
+        // Bit by bit only where there is one: most groups have none.
+        if !columns.iter().any(|column| group(column, start).iter().fold(false, |any, bit| any | bit)) {
+            return None;
+        }
+        columns.iter().filter_map(|column| group(column, start).iter().position(set)).min().map(|bar| start + bar)
+    })
+}
+
+fn group(column: &[bool], start: usize) -> &[bool] {
+    let rest = column.get(start..).unwrap_or_default();
+    &rest[..rest.len().min(GROUP)]
+}

@@ -36,6 +36,34 @@ impl Valuation {
             self.max_gross_exposure = self.max_gross_exposure.max(gross / (gross + cash.free));
         }
     }
+
+    /// Bars end with these closes and nothing is done at them.
+    fn hold(&mut self, cash: Cash, position: f64, closes: &[f64]) {
+        if position == 0.0 {
+            self.values.resize(self.values.len() + closes.len(), cash.total + 0.0);
+        } else if cash.free < 0.0 {
+            // Whose free cash is a debt is the more exposed the less there is.
+            closes.iter().for_each(|close| self.push(cash, position * close, (position * close).abs()));
+        } else {
+            self.values.extend(closes.iter().map(|close| cash.total + position * close));
+            let gross = largest_worth(position, closes);
+            self.max_gross_exposure = self.max_gross_exposure.max(gross / (gross + cash.free));
+        }
+    }
+}
+
+/// The largest product of `position` and a price, without its sign.
+fn largest_worth(position: f64, prices: &[f64]) -> f64 {
+    let mut lanes = [0.0_f64; 4];
+    let (chunks, rest) = prices.as_chunks::<4>();
+    for chunk in chunks {
+        for (lane, price) in lanes.iter_mut().zip(chunk) {
+            let worth = (position * price).abs();
+            *lane = if worth > *lane { worth } else { *lane };
+        }
+    }
+    let rest = rest.iter().map(|price| (position * price).abs());
+    lanes.into_iter().chain(rest).fold(0.0, f64::max)
 }
 
 /// Checks the cash.
@@ -58,10 +86,20 @@ pub(crate) fn from_signals(
     let delayed = (plan.fill == Fill::NextOpen).then(|| signals.delayed());
     let mut column = Column::new(&plan, prices, delayed.as_ref().unwrap_or(signals))?;
     let mut valuation = Valuation::new(prices.len());
-    for row in 0..prices.len() {
+    let closes = prices.filled();
+    let mut row = 0;
+    while row < closes.len() {
+        let next = column.next_busy(row);
+        if next > row {
+            valuation.hold(cash, column.holding.position, &closes[row..next]);
+            column.pass(closes[next - 1]);
+            row = next;
+            continue;
+        }
         column.step(row, &mut cash)?;
         let worth = column.worth();
         valuation.push(cash, worth, worth.abs());
+        row += 1;
     }
     Ok(Simulation {
         values: valuation.values,

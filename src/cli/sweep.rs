@@ -1,5 +1,7 @@
 //! `tidemill sweep`.
 
+mod checkpoint;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,8 @@ use crate::actors::backtester::sweep::on_cores;
 use crate::backtest::chart::heatmap;
 use crate::backtest::request::Compat;
 use crate::backtest::sweep::{
-    self, Keep, Ranking, SWEEP_METRICS, SurfaceRequest, SweepOptions, SweepRequest, SweepResult, SweepRow, SweepWatch,
+    self, Checkpoint, Keep, Ranking, SWEEP_METRICS, SurfaceRequest, SweepOptions, SweepRequest, SweepResult, SweepRow,
+    SweepWatch,
 };
 use crate::stores::table_file::TableFile;
 
@@ -40,6 +43,10 @@ pub struct Sweep {
     /// Draw a metric over two parameters as an SVG heat map: `surface` of the file, else the two parameters there are.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Keep here, every two seconds, how far the sweep is; where the file is there, go on from it. It is deleted at the end.
+    /// Not with keep = "all", whose rows are written as they come; halving begins anew.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -58,6 +65,12 @@ impl Sweep {
         if keeps_all && self.out.is_none() {
             bail!("{}: keep = \"all\" needs --out FILE for its rows", self.file.display());
         }
+        if keeps_all && self.checkpoint.is_some() {
+            bail!(
+                "{}: keep = \"all\" cannot go on from a checkpoint: its rows are written as they come",
+                self.file.display()
+            );
+        }
         if self.svg.is_some() && request.surface.is_none() {
             request.surface = Some(surface(&request)?);
         }
@@ -66,20 +79,24 @@ impl Sweep {
             Some(prices) => (prices, None),
             None => local::inputs(&config, &mut request.base)?,
         };
+        let resume = self.checkpoint.as_deref().map(checkpoint::read).transpose()?.flatten();
         let options = SweepOptions {
             sentiment: sentiment.as_ref(),
             max_sets: limits.max_sets,
             row_memory: limits.sweep_memory_mib << 20,
-            resume: None,
+            resume: resume.as_ref(),
         };
         let columns: Vec<String> =
             request.params.keys().cloned().chain(SWEEP_METRICS.iter().map(|name| (*name).to_owned())).collect();
-        let mut watch = Watch::new(self.out.as_deref(), &columns)?;
+        let mut watch = Watch::new(self.out.as_deref(), &columns, self.checkpoint.clone())?;
         let sweeping = || sweep::run(&request, &prices, &options, &mut watch);
         let result = on_cores(limits.threads, sweeping).map_err(anyhow::Error::msg)?;
         watch.bar.finish_and_clear();
         let result = result.with_context(|| self.file.display().to_string())?;
         watch.finish(&result)?;
+        if let Some(path) = &self.checkpoint {
+            checkpoint::forget(path)?;
+        }
         if let (Some(path), Some(surface)) = (&self.svg, &result.surface) {
             std::fs::write(path, heatmap(surface)).with_context(|| path.display().to_string())?;
         }
@@ -129,15 +146,16 @@ fn surface(request: &SweepRequest) -> anyhow::Result<SurfaceRequest> {
 struct Watch {
     bar: ProgressBar,
     table: Option<TableFile>,
+    checkpoint: Option<PathBuf>,
     shown: Instant,
 }
 
 impl Watch {
-    fn new(out: Option<&Path>, columns: &[String]) -> anyhow::Result<Self> {
+    fn new(out: Option<&Path>, columns: &[String], checkpoint: Option<PathBuf>) -> anyhow::Result<Self> {
         let bar = ProgressBar::new(0);
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} sets {elapsed}, {eta} left")?);
         let table = out.map(|path| TableFile::create(path, columns)).transpose()?;
-        Ok(Self { bar, table, shown: Instant::now() })
+        Ok(Self { bar, table, checkpoint, shown: Instant::now() })
     }
 
     /// Writes the best and puts the table in its place.
@@ -158,6 +176,14 @@ impl SweepWatch for Watch {
             self.shown = Instant::now();
             self.bar.set_length(total);
             self.bar.set_position(done);
+        }
+    }
+
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) {
+        if let Some(path) = &self.checkpoint
+            && let Err(error) = checkpoint::write(path, checkpoint)
+        {
+            tracing::warn!(path = %path.display(), %error, "the checkpoint is not kept, the sweep goes on");
         }
     }
 

@@ -89,11 +89,17 @@ pub struct StoredRun {
     pub result: Value,
 }
 
+/// The part of a backtest's result that its chart is drawn from: some hundred values of its equity.
+pub const CURVE: &str = "curve";
+
 impl StoredRun {
-    /// What users get of it: its result, with what names it.
+    /// What users get of it: its result, with what names it, without what only its chart needs.
     #[must_use]
     pub fn shown(&self) -> Value {
         let mut shown = self.result.clone();
+        if let Some(parts) = shown.as_object_mut() {
+            parts.remove(CURVE);
+        }
         shown["id"] = json!(self.id);
         shown["portfolio_id"] = json!(self.portfolio_id);
         shown["kind"] = json!(self.kind);

@@ -2,6 +2,7 @@
 
 mod csv_file;
 mod parquet_file;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use serde::{Deserialize, Serialize};
 
 use crate::backtest::error::BacktestError;
-use crate::backtest::prices::{PriceColumns, Prices};
+use crate::backtest::prices::Prices;
 
 /// Names of columns as a file has them; what is left out is found by its usual names, whatever their case.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -159,84 +160,6 @@ fn roles(head: &[String], names: &ColumnNames) -> Result<Vec<(usize, Role)>, Str
     }
     found.sort_by_key(|(column, _)| *column);
     Ok(found)
-}
-
-/// Bars as they are read, column by column.
-struct Collected {
-    times: Option<Vec<i64>>,
-    open: Option<Vec<f64>>,
-    high: Option<Vec<f64>>,
-    low: Option<Vec<f64>>,
-    close: Vec<f64>,
-    volume: Option<Vec<f64>>,
-}
-
-/// One bar as it is read.
-#[derive(Default)]
-struct Parts {
-    time: Option<i64>,
-    symbol_differs: bool,
-    open: f64,
-    high: f64,
-    low: f64,
-    close: f64,
-    volume: f64,
-}
-
-impl Collected {
-    fn new(roles: &[(usize, Role)]) -> Self {
-        let has = |wanted: Role| roles.iter().any(|(_, role)| *role == wanted);
-        let column = |role| has(role).then(Vec::new);
-        Self {
-            times: has(Role::Time).then(Vec::new),
-            open: column(Role::Open),
-            high: column(Role::High),
-            low: column(Role::Low),
-            close: Vec::new(),
-            volume: column(Role::Volume),
-        }
-    }
-
-    /// Takes a bar, if it is asked for.
-    fn push(&mut self, bar: &Parts, request: &BarFileRequest<'_>) -> Result<(), String> {
-        let before = |limit: Option<i64>| matches!((bar.time, limit), (Some(time), Some(limit)) if time < limit);
-        let after = matches!((bar.time, request.to_ms), (Some(time), Some(limit)) if time >= limit);
-        if bar.symbol_differs || before(request.from_ms) || after {
-            return Ok(());
-        }
-        if self.close.len() as u64 >= request.max_bars {
-            return Err(format!("there are more than {} bars (backtest.max_bars)", request.max_bars));
-        }
-        let set = |column: &mut Option<Vec<f64>>, value: f64| {
-            if let Some(column) = column {
-                column.push(value);
-            }
-        };
-        set(&mut self.open, bar.open);
-        set(&mut self.high, bar.high);
-        set(&mut self.low, bar.low);
-        set(&mut self.volume, bar.volume);
-        self.close.push(bar.close);
-        if let (Some(times), Some(time)) = (&mut self.times, bar.time) {
-            times.push(time);
-        }
-        Ok(())
-    }
-
-    fn into_prices(self) -> Result<Prices, BacktestError> {
-        let columns = PriceColumns {
-            ts: None,
-            open: self.open,
-            high: self.high,
-            low: self.low,
-            close: self.close,
-            volume: self.volume,
-        };
-        match self.times {
-            Some(times) => Prices::with_times(times, columns),
-            None => Prices::new(columns),
-        }
-    }
 }
 
 /// A time as files write it, in milliseconds since 1970: RFC 3339, a date, a date and time in UTC, or a number since

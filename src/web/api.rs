@@ -3,6 +3,7 @@
 pub(super) mod analyze;
 pub(super) mod backtests;
 pub(super) mod bars;
+pub(super) mod charts;
 pub(super) mod console;
 pub(super) mod dead_letters;
 pub(super) mod documents;

@@ -6,8 +6,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::api::{
-    analyze, backtests, bars, console, dead_letters, documents, embeddings, explain, faults, graphs, health, ingestion,
-    intake, jobs, operations, search, stream,
+    analyze, backtests, bars, charts, console, dead_letters, documents, embeddings, explain, faults, graphs, health,
+    ingestion, intake, jobs, operations, search, stream,
 };
 use super::app::AppState;
 use super::error::ApiError;
@@ -214,6 +214,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     read("/v1/backtests", "backtests", "List backtests and sweeps, newest first", "RunPage", || get(backtests::list))
         .takes(RUN_FILTERS),
     read("/v1/backtests/{id}", "backtests", "Show a backtest or sweep", "BacktestResult", || get(backtests::show)),
+    read(
+        "/v1/backtests/{id}/chart.svg",
+        "backtests",
+        "Equity and drawdown of a backtest, or the heat map of a sweep with a surface",
+        "image/svg+xml",
+        || get(charts::show),
+    ),
     write("/v1/sweeps", "backtests", "Simulate many sets of parameters, as a job", (202, "RunJob"), || {
         post(backtests::sweep)
     })

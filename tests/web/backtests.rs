@@ -1,7 +1,7 @@
 //! Backtests over HTTP: at once, as jobs, refused. No dispatcher runs, so jobs stay where they are put.
 
 use serde_json::{Value, json};
-use tidemill::messages::backtest::SweepRow;
+use tidemill::messages::backtest::{RunKind, SweepRow};
 use tidemill::messages::bar::decode;
 use tidemill::messages::correlation::CorrelationId;
 use tidemill::messages::record::Position;
@@ -57,6 +57,31 @@ async fn small_backtest_is_answered_kept_and_told() {
     assert_eq!(&*record.topic, "backtests");
     let told: Value = serde_json::from_slice(&record.value).unwrap();
     assert_eq!((&told["id"], &told["trades"]), (&result["id"], &result["trades"]));
+}
+
+#[tokio::test]
+async fn every_backtest_has_a_chart_and_sweeps_with_a_surface() {
+    let server = Server::start().await;
+    let result = server.post("/v1/backtests", &request()).await.json();
+    assert_eq!((&result["equity"], &result["curve"]), (&Value::Null, &Value::Null), "nobody asked for them");
+    let id = result["id"].as_str().unwrap();
+    let shown = server.get(&format!("/v1/backtests/{id}")).await.json();
+    assert_eq!(shown["curve"], Value::Null);
+    let chart = server.get(&format!("/v1/backtests/{id}/chart.svg")).await;
+    assert_eq!((chart.status, chart.header("content-type")), (200, "image/svg+xml"), "{chart:?}");
+    assert!(chart.text.starts_with("<svg ") && chart.text.contains("from 100 to 120, 20 %"), "{}", chart.text);
+    assert_eq!(server.get("/v1/backtests/none/chart.svg").await.refusal(), refused(404, "TM0014"));
+
+    let mut run = server.market.run(id).await.unwrap().unwrap();
+    (run.id, run.kind) = ("a-sweep".into(), RunKind::Sweep);
+    server.market.save_run(run.clone()).await.unwrap();
+    assert_eq!(server.get("/v1/backtests/a-sweep/chart.svg").await.refusal(), refused(404, "TM0014"));
+    run.id = "a-surface".into();
+    run.result["surface"] = json!({"x": "fast", "y": "slow", "metric": "sharpe_ratio", "x_values": [2.0, 3.0],
+        "y_values": [5.0], "cells": [0.5, 1.5]});
+    server.market.save_run(run).await.unwrap();
+    let map = server.get("/v1/backtests/a-surface/chart.svg").await;
+    assert!(map.status == 200 && map.text.contains("sharpe_ratio over fast and slow"), "{map:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
     python accuracy.py OUT.ndjson [--cases 3000] [--seed 7]
 
-Every column of one simulation has its own configuration, so that thousands take seconds.
+Every column of one simulation has its own configuration, so that thousands take seconds. Some simulations are of groups of
+columns that share an account and a configuration: such a case has `assets` and a `sequence`.
 """
 
 import argparse
@@ -27,6 +28,7 @@ ACCUMULATION = ["disabled", "both", "add_only", "remove_only"]
 # vectorbt's numbers of these; 0 (the valuation price) is not offered, it is the order's price here.
 STOP_ENTRY = {"price": 1, "fill_price": 2, "close": 3}
 STOP_EXIT = {"stop_limit": 0, "stop_market": 1, "close": 3}
+SEQUENCES = {"given": "default", "reversed": "reversed", "auto": "auto"}
 STOP_MODE = ["close", "close_reduce", "reverse", "reverse_reduce"]
 
 
@@ -148,8 +150,8 @@ def arguments(cases):
     )
 
 
-def expected(portfolio, count):
-    """Orders, values and metrics of every column."""
+def expected(portfolio, groups):
+    """Orders, values and metrics of every group of columns; the orders column by column."""
     orders = portfolio.orders.records
     closed = portfolio.trades.closed
     metrics = {
@@ -181,11 +183,11 @@ def expected(portfolio, count):
         "best_trade": closed.returns.max(),
         "worst_trade": closed.returns.min(),
     }
-    metrics = {name: np.asarray(values, dtype=float) for name, values in metrics.items()}
-    values = portfolio.value().values
+    metrics = {name: np.atleast_1d(np.asarray(values, dtype=float)) for name, values in metrics.items()}
+    values = portfolio.value().values.reshape(-1, len(groups))
     answers = []
-    for index in range(count):
-        mine = orders[orders["col"] == index]
+    for index, columns in enumerate(groups):
+        mine = pd.concat([orders[orders["col"] == number] for number in columns])
         answers.append(
             {
                 "orders": [
@@ -199,70 +201,109 @@ def expected(portfolio, count):
     return answers
 
 
-def request(case, prices, signals):
-    """The request of a case, as tidemill takes it."""
+def request(case, signals):
+    """The request of a case, as tidemill takes it, without its prices."""
     hidden = {"four"}
     body = {name: value for name, value in case.items() if value is not None and name not in hidden}
-    open_, high, low, close = prices
-    body["prices"] = {"open": column(open_), "high": column(high), "low": column(low), "close": column(close)}
     body["signals"] = signals
     body["compat"] = "vectorbt"
     body["return"] = ["metrics", "equity", "orders"]
     return body
 
 
-def signal_batch(random, count):
-    bars = int(random.integers(2, 120))
-    gaps = float(pick(random, [0, 0, 0.1]))
-    cases = [signal_case(random) for _ in range(count)]
-    prices = [walk(random, bars, gaps) for _ in cases]
-    density = [float(random.uniform(0.02, 0.4)) for _ in cases]
-    marks = lambda: np.array([random.random(bars) < share for share in density]).T
-    entries, exits, short_entries, short_exits = marks(), marks(), marks(), marks()
+def bars_of(prices):
+    return dict(zip(("open", "high", "low", "close"), map(column, prices)))
+
+
+def marked(marks, index, four):
+    """The signals of one column, as tidemill takes them."""
+    names = ("entries", "exits", "short_entries", "short_exits")
+    return {name: mark[:, index].tolist() for name, mark in zip(names, marks[: 4 if four else 2])}
+
+
+def simulate(cases, prices, marks, **more):
+    """vectorbt's portfolio of columns that all have four signals, or all two."""
     table = lambda which: np.array([columns[which] for columns in prices]).T
     each = lambda name, names: np.array([[names.index(case[name]) for case in cases]])
     stop = lambda name: np.array([[case.get(name) or np.nan for case in cases]])
-    answers = [None] * count
+    keywords = arguments(cases)
+    entries, exits, short_entries, short_exits = marks
+    if cases[0]["four"]:
+        del keywords["direction"]
+        keywords.update(short_entries=short_entries, short_exits=short_exits)
+    return vbt.Portfolio.from_signals(
+        pd.DataFrame(table(3)),
+        entries,
+        exits,
+        open=table(0),
+        high=table(1),
+        low=table(2),
+        size=np.array([[case.get("size") or np.inf for case in cases]]),
+        accumulate=each("accumulate", ACCUMULATION),
+        upon_long_conflict=each("upon_long_conflict", CONFLICTS),
+        upon_short_conflict=each("upon_short_conflict", CONFLICTS),
+        upon_dir_conflict=each("upon_dir_conflict", SIDE_CONFLICTS),
+        upon_opposite_entry=each("upon_opposite_entry", OPPOSITE),
+        sl_stop=stop("sl_stop"),
+        sl_trail=np.array([[case.get("sl_trail", False) for case in cases]]),
+        tp_stop=stop("tp_stop"),
+        stop_entry_price=np.array([[STOP_ENTRY[case["stop_entry_price"]] for case in cases]]),
+        stop_exit_price=np.array([[STOP_EXIT[case["stop_exit_price"]] for case in cases]]),
+        upon_stop_exit=each("upon_stop_exit", STOP_MODE),
+        freq="1d",
+        **{**keywords, **more},
+    )
+
+
+def drawn(random, count):
+    """Bars and signals of so many columns."""
+    bars = int(random.integers(2, 120))
+    gaps = float(pick(random, [0, 0, 0.1]))
+    prices = [walk(random, bars, gaps) for _ in range(count)]
+    density = [float(random.uniform(0.02, 0.4)) for _ in range(count)]
+    marks = [np.array([random.random(bars) < share for share in density]).T for _ in range(4)]
+    return prices, marks
+
+
+def signal_batch(random, count):
+    cases = [signal_case(random) for _ in range(count)]
+    prices, marks = drawn(random, count)
     for four in (False, True):
         chosen = [index for index in range(count) if cases[index]["four"] == four]
         if not chosen:
             continue
-        part = [cases[index] for index in chosen]
-        keywords = arguments(part)
-        if four:
-            del keywords["direction"]
-            keywords.update(short_entries=short_entries[:, chosen], short_exits=short_exits[:, chosen])
-        portfolio = vbt.Portfolio.from_signals(
-            pd.DataFrame(table(3)[:, chosen]),
-            entries[:, chosen],
-            exits[:, chosen],
-            open=table(0)[:, chosen],
-            high=table(1)[:, chosen],
-            low=table(2)[:, chosen],
-            size=np.array([[case.get("size") or np.inf for case in part]]),
-            accumulate=each("accumulate", ACCUMULATION)[:, chosen],
-            upon_long_conflict=each("upon_long_conflict", CONFLICTS)[:, chosen],
-            upon_short_conflict=each("upon_short_conflict", CONFLICTS)[:, chosen],
-            upon_dir_conflict=each("upon_dir_conflict", SIDE_CONFLICTS)[:, chosen],
-            upon_opposite_entry=each("upon_opposite_entry", OPPOSITE)[:, chosen],
-            sl_stop=stop("sl_stop")[:, chosen],
-            sl_trail=np.array([[case.get("sl_trail", False) for case in part]]),
-            tp_stop=stop("tp_stop")[:, chosen],
-            stop_entry_price=np.array([[STOP_ENTRY[case["stop_entry_price"]] for case in part]]),
-            stop_exit_price=np.array([[STOP_EXIT[case["stop_exit_price"]] for case in part]]),
-            upon_stop_exit=each("upon_stop_exit", STOP_MODE)[:, chosen],
-            freq="1d",
-            **keywords,
+        portfolio = simulate(
+            [cases[index] for index in chosen], [prices[index] for index in chosen], [mark[:, chosen] for mark in marks]
         )
-        for index, answer in zip(chosen, expected(portfolio, len(chosen))):
-            answers[index] = answer
-    for index, case in enumerate(cases):
-        signals = {"entries": entries[:, index].tolist(), "exits": exits[:, index].tolist()}
-        if case["four"]:
-            signals.update(
-                short_entries=short_entries[:, index].tolist(), short_exits=short_exits[:, index].tolist()
-            )
-        yield request(case, prices[index], signals), answers[index]
+        for index, answer in zip(chosen, expected(portfolio, [[place] for place in range(len(chosen))])):
+            body = request(cases[index], marked(marks, index, four))
+            body["prices"] = bars_of(prices[index])
+            yield {"request": body, "expected": answer}
+
+
+def group_batch(random, count):
+    """Columns of a group have one configuration and one account."""
+    sizes = [int(random.integers(2, 5)) for _ in range(count)]
+    four = bool(random.random() < 0.25)
+    of_groups = [{**signal_case(random), "four": four} for _ in sizes]
+    for case in of_groups if four else []:
+        case["direction"] = "long"
+    numbers = np.repeat(np.arange(count), sizes)
+    prices, marks = drawn(random, len(numbers))
+    sequence = pick(random, list(SEQUENCES))
+    portfolio = simulate(
+        [of_groups[number] for number in numbers],
+        prices,
+        marks,
+        init_cash=[case["init_cash"] for case in of_groups],
+        group_by=numbers,
+        cash_sharing=True,
+        call_seq=SEQUENCES[sequence],
+    )
+    groups = [[int(column) for column in np.flatnonzero(numbers == number)] for number in range(count)]
+    for columns, case, answer in zip(groups, of_groups, expected(portfolio, groups)):
+        assets = [{"prices": bars_of(prices[index]), "signals": marked(marks, index, four)} for index in columns]
+        yield {"request": request(case, "holding"), "assets": assets, "sequence": sequence, "expected": answer}
 
 
 def order_batch(random, count):
@@ -273,9 +314,10 @@ def order_batch(random, count):
     portfolio = vbt.Portfolio.from_orders(
         pd.DataFrame(np.array([columns[3] for columns in prices]).T), size, freq="1d", **arguments(cases)
     )
-    for index, answer in enumerate(expected(portfolio, count)):
-        signals = {"orders": {"size": column(size[:, index])}}
-        yield request(cases[index], prices[index], signals), answer
+    for index, answer in enumerate(expected(portfolio, [[place] for place in range(count)])):
+        body = request(cases[index], {"orders": {"size": column(size[:, index])}})
+        body["prices"] = bars_of(prices[index])
+        yield {"request": body, "expected": answer}
 
 
 def main():
@@ -289,9 +331,9 @@ def main():
     with open(options.out, "w", encoding="utf-8") as out:
         while written < options.cases:
             count = min(60, options.cases - written)
-            batch = signal_batch if random.random() < 0.75 else order_batch
-            for body, answer in batch(random, count):
-                out.write(json.dumps({"request": body, "expected": answer}) + "\n")
+            batch = random.choice([signal_batch, order_batch, group_batch], p=[0.55, 0.25, 0.2])
+            for case in batch(random, count):
+                out.write(json.dumps(case) + "\n")
                 written += 1
     print(f"{written} cases by vectorbt {vbt.__version__} in {options.out}")
 

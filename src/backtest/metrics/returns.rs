@@ -1,11 +1,17 @@
 //! Statistics of the returns of the bars.
 //!
-//! Means and deviations are taken in two passes over the kept returns, so that a deviation does not lose digits where
-//! the mean is large beside it.
+//! Means and deviations are taken in two passes, so that a deviation does not lose digits where the mean is large beside
+//! it. Long series are cut into parts, which all cores take and whose sums are added in their order: how many cores there
+//! are changes no digit.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
 
 use super::super::normal;
-use super::super::quantile::Tails;
-use super::sums::{pair_sums, sums};
+use super::super::quantile::{Limits, TailParts, Tails};
+use super::changes::{BLOCK, Returns};
+use super::sums::Sums;
 
 /// What the statistics are relative to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,38 +70,34 @@ pub struct ReturnStatistics {
 
 /// Returns of a series of values that began with `start`.
 pub fn returns_of(start: f64, values: &[f64]) -> Vec<f64> {
-    if let Some(first) = values.first()
-        && start > 0.0
-        && values.iter().all(|value| *value > 0.0)
-    {
-        // Nothing is odd: no branches, which lets the compiler take several bars at once.
-        let mut returns = Vec::with_capacity(values.len());
-        returns.push((first - start) / start);
-        returns.extend(values.windows(2).map(|pair| (pair[1] - pair[0]) / pair[0]));
-        return returns;
-    }
-    let mut before = start;
-    values
-        .iter()
-        .map(|value| {
-            let change = one_return(before, *value);
-            before = *value;
-            change
-        })
-        .collect()
+    Returns::of(start, values).collected()
 }
 
-/// Relative change; from nothing to something it is infinite, and from a debt a fall is a loss.
-pub(crate) fn one_return(before: f64, after: f64) -> f64 {
-    if before == 0.0 {
-        return if after == 0.0 { 0.0 } else { f64::INFINITY.copysign(after) };
-    }
-    let change = (after - before) / before;
-    if before < 0.0 { -change } else { change }
+/// Bars of a part.
+const PART: usize = 1 << 16;
+
+/// `work` on each part of a series.
+fn in_parts<T: Send>(bars: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+    let part = |index: usize| work(index * PART..((index + 1) * PART).min(bars));
+    let parts = bars.div_ceil(PART);
+    if parts > 1 { (0..parts).into_par_iter().map(part).collect() } else { (0..parts).map(part).collect() }
 }
 
-/// Sums of the first pass.
-struct Sums {
+/// Sums of parts, in their order.
+fn summed<const K: usize>(parts: impl Iterator<Item = [f64; K]>) -> [f64; K] {
+    parts.fold([0.0; K], |mut sums, part| {
+        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        sums
+    })
+}
+
+/// `value` where it is `known`, else what adds nothing to a sum; no branch.
+fn if_known(known: bool, value: f64) -> f64 {
+    if known { value } else { 0.0 }
+}
+
+/// What the first pass finds out.
+struct First {
     count: f64,
     sum: f64,
     gains: f64,
@@ -103,68 +105,112 @@ struct Sums {
     shortfall: f64,
     /// Whether two returns differ.
     varies: bool,
+    /// Bars with both returns, and the sums of both there.
+    pairs: [f64; 3],
+    tails: Tails,
 }
 
-impl Sums {
-    // A missing return adds 0 to every sum, without a branch.
-    fn of(returns: &[f64], settings: &ReturnSettings) -> Self {
-        let required_per_bar = (1.0 + settings.required_return).powf(1.0 / settings.bars_per_year) - 1.0;
-        let threshold = settings.risk_free + required_per_bar;
+impl First {
+    fn of(returns: Returns<'_>, benchmark: Option<Returns<'_>>, settings: &ReturnSettings) -> Self {
         let required = settings.required_return;
-        let first = returns.iter().copied().find(|change| !change.is_nan()).unwrap_or(0.0);
-        let [count, sum, gains, losses, shortfall, others] = sums(returns, |change| {
-            let known = !change.is_nan();
-            let or_nothing = |term: f64| if known { term } else { 0.0 };
-            let below = (change - required).min(0.0);
-            [
-                or_nothing(1.0),
-                or_nothing(change),
-                or_nothing((change - threshold).max(0.0)),
-                or_nothing((threshold - change).max(0.0)),
-                or_nothing(below * below),
-                or_nothing((change - first).abs()),
-            ]
+        let required_per_bar = (1.0 + required).powf(1.0 / settings.bars_per_year) - 1.0;
+        let threshold = settings.risk_free + required_per_bar;
+        let first = (0..returns.len()).map(|row| returns.at(row)).find(|change| !change.is_nan()).unwrap_or(0.0);
+        let limits = Limits::sampled(returns.len(), |row| returns.at(row));
+        let parts = in_parts(returns.len(), |rows| {
+            let (mut alone, mut pairs, mut tails) = (Sums::<6>::new(), Sums::<3>::new(), TailParts::default());
+            let (mut room, mut other_room) = ([0.0; BLOCK], [0.0; BLOCK]);
+            for start in rows.step_by(BLOCK) {
+                let block = returns.block(start, &mut room);
+                alone.add(block, |change| {
+                    let known = !change.is_nan();
+                    let below = smaller(change - required, 0.0);
+                    [
+                        if_known(known, 1.0),
+                        if_known(known, change),
+                        if_known(known, larger(change - threshold, 0.0)),
+                        if_known(known, larger(threshold - change, 0.0)),
+                        if_known(known, below * below),
+                        if_known(known, (change - first).abs()),
+                    ]
+                });
+                tails.add(block, limits);
+                if let Some(benchmark) = benchmark {
+                    pairs.add_pairs(block, benchmark.block(start, &mut other_room), |one, other| {
+                        let known = !one.is_nan() & !other.is_nan();
+                        [if_known(known, 1.0), if_known(known, one), if_known(known, other)]
+                    });
+                }
+            }
+            (alone.total(), pairs.total(), tails)
         });
-        Self { count, sum, gains, losses, shortfall, varies: others != 0.0 }
+        let [count, sum, gains, losses, shortfall, others] = summed(parts.iter().map(|part| part.0));
+        let pairs = summed(parts.iter().map(|part| part.1));
+        let mut tails = TailParts::default();
+        parts.iter().for_each(|part| tails.join(&part.2));
+        let tails = Tails::from_parts(tails, limits, returns.len()).unwrap_or_else(|| Tails::of(&returns.collected()));
+        Self { count, sum, gains, losses, shortfall, varies: others != 0.0, pairs, tails }
     }
 }
 
-/// Product of all returns and its largest fall from a peak.
-fn product_of(returns: &[f64]) -> (f64, f64) {
-    let (mut product, mut peak, mut largest_fall) = (1.0_f64, f64::NEG_INFINITY, 0.0_f64);
-    for change in returns.iter().copied().filter(|change| !change.is_nan()) {
-        product *= 1.0 + change;
-        peak = peak.max(product);
-        largest_fall = largest_fall.min(product / peak - 1.0);
-    }
-    (product, largest_fall)
+/// What the second pass finds out: sums of powers of what is left of the means.
+struct Second {
+    /// The second, third and fourth power of residuals.
+    moments: [f64; 3],
+    /// Squares of the residuals of what the benchmark does not have; residuals of the benchmark times returns; their
+    /// squares.
+    beside: [f64; 3],
 }
 
-/// Central moments: sums of the second, third and fourth powers of residuals.
-fn moments_of(returns: &[f64], mean: f64) -> [f64; 3] {
-    sums(returns, |change| {
-        let residual = if change.is_nan() { 0.0 } else { change - mean };
-        let square = residual * residual;
-        [square, square * residual, square * square]
-    })
+impl Second {
+    fn of(returns: Returns<'_>, benchmark: Option<Returns<'_>>, first: &First) -> Self {
+        let mean = first.sum / first.count;
+        let [count, sum, benchmark_sum] = first.pairs;
+        let (pair_mean, benchmark_mean) = (sum / count, benchmark_sum / count);
+        let parts = in_parts(returns.len(), |rows| {
+            let (mut moments, mut beside) = (Sums::<3>::new(), Sums::<3>::new());
+            let (mut room, mut other_room) = ([0.0; BLOCK], [0.0; BLOCK]);
+            for start in rows.step_by(BLOCK) {
+                let block = returns.block(start, &mut room);
+                moments.add(block, |change| {
+                    let residual = if_known(!change.is_nan(), change - mean);
+                    let square = residual * residual;
+                    [square, square * residual, square * square]
+                });
+                if let Some(benchmark) = benchmark {
+                    beside.add_pairs(block, benchmark.block(start, &mut other_room), |one, other| {
+                        let known = !one.is_nan() & !other.is_nan();
+                        let active = if_known(known, (one - other) - (pair_mean - benchmark_mean));
+                        let residual = if_known(known, other - benchmark_mean);
+                        [active * active, residual * if_known(known, one), residual * residual]
+                    });
+                }
+            }
+            (moments.total(), beside.total())
+        });
+        Self { moments: summed(parts.iter().map(|part| part.0)), beside: summed(parts.iter().map(|part| part.1)) }
+    }
 }
 
 impl ReturnStatistics {
     /// Statistics of `returns`, beside those of the benchmark where there is one. NaN returns are left out.
-    #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 bars")]
+    ///
+    /// # Panics
+    /// If there are fewer returns of the benchmark.
     pub fn new(returns: &[f64], benchmark: Option<&[f64]>, settings: &ReturnSettings) -> Self {
+        Self::of(Returns::Kept(returns), benchmark.map(Returns::Kept), settings)
+    }
+
+    /// As [`ReturnStatistics::new`].
+    #[expect(clippy::cast_precision_loss, reason = "no series has 2^53 bars")]
+    pub(crate) fn of(returns: Returns<'_>, benchmark: Option<Returns<'_>>, settings: &ReturnSettings) -> Self {
         let bars = returns.len() as f64;
         let year = settings.bars_per_year;
-        let ((tails, (product, max_drawdown)), (sums, [second, third, fourth], beside)) = both(
-            returns.len(),
-            || (Tails::of(returns), product_of(returns)),
-            || {
-                let sums = Sums::of(returns, settings);
-                let moments = moments_of(returns, sums.sum / sums.count);
-                let beside = benchmark.map_or(Beside::NONE, |benchmark| Beside::of(returns, benchmark, settings));
-                (sums, moments, beside)
-            },
-        );
+        let sums = First::of(returns, benchmark, settings);
+        let (Second { moments: [second, third, fourth], beside }, (product, max_drawdown)) =
+            both(returns.len(), || Second::of(returns, benchmark, &sums), || returns.product());
+        let beside = benchmark.map_or(Beside::NONE, |_| Beside::of(sums.pairs, beside, settings));
+        let tails = sums.tails;
         let mean = sums.sum / sums.count;
         // Equal returns have no variation, whatever the rounding of their sum says.
         let variance = if sums.varies { second / sums.count } else { 0.0 };
@@ -203,16 +249,22 @@ impl ReturnStatistics {
     }
 }
 
-/// From so many bars on, a second core is worth its call.
-const PARALLEL: usize = 1 << 16;
-
 /// Two works over `bars` bars, side by side where they are many.
 pub(crate) fn both<A: Send, B: Send>(
     bars: usize,
     one: impl FnOnce() -> A + Send,
     other: impl FnOnce() -> B + Send,
 ) -> (A, B) {
-    if bars >= PARALLEL { rayon::join(one, other) } else { (one(), other()) }
+    if bars > PART { rayon::join(one, other) } else { (one(), other()) }
+}
+
+// One instruction each, unlike those of the standard library, which look for NaN.
+fn larger(one: f64, other: f64) -> f64 {
+    if one > other { one } else { other }
+}
+
+fn smaller(one: f64, other: f64) -> f64 {
+    if one < other { one } else { other }
 }
 
 /// `numerator / denominator`, and `otherwise` over nothing.
@@ -230,22 +282,12 @@ struct Beside {
 impl Beside {
     const NONE: Self = Self { information_ratio: f64::NAN, alpha: f64::NAN, beta: f64::NAN };
 
-    fn of(returns: &[f64], benchmark: &[f64], settings: &ReturnSettings) -> Self {
-        let pair = |one: f64, other: f64| {
-            let known = !one.is_nan() && !other.is_nan();
-            if known { (1.0, one, other) } else { (0.0, 0.0, 0.0) }
-        };
-        let [count, sum, benchmark_sum] = pair_sums(returns, benchmark, |one, other| pair(one, other).into());
+    fn of([count, sum, benchmark_sum]: [f64; 3], beside: [f64; 3], settings: &ReturnSettings) -> Self {
         if count < 2.0 {
             return Self::NONE;
         }
         let (mean, benchmark_mean) = (sum / count, benchmark_sum / count);
-        let [active_square, cross, square] = pair_sums(returns, benchmark, |one, other| {
-            let (known, one, other) = pair(one, other);
-            let active = (one - other) - known * (mean - benchmark_mean);
-            let residual = other - known * benchmark_mean;
-            [active * active, residual * one, residual * residual]
-        });
+        let [active_square, cross, square] = beside;
         let deviation = (active_square / (count - 1.0)).sqrt();
         // Below this variance the benchmark does not move.
         let beta = if square / count < 1e-30 { f64::NAN } else { cross / square };

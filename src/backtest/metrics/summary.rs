@@ -114,21 +114,3 @@ pub struct Usage {
     /// Bars of the longest time below a peak; NaN if there was none.
     pub max_drawdown_duration: f64,
 }
-
-/// Bars that `values` stayed below a peak for the longest; NaN if they never were.
-#[expect(clippy::cast_precision_loss, reason = "no series has 2^53 bars")]
-pub(crate) fn longest_drawdown(values: &[f64]) -> f64 {
-    let mut peak = f64::NEG_INFINITY;
-    let mut first_below = None;
-    let mut longest = f64::NAN;
-    for (row, value) in values.iter().enumerate() {
-        if *value < peak {
-            let first = *first_below.get_or_insert(row);
-            longest = longest.max((row - first + 1) as f64);
-        } else {
-            peak = *value;
-            first_below = None;
-        }
-    }
-    longest
-}

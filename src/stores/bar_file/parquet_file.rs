@@ -8,7 +8,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
 
-use super::{BarFileError, BarFileRequest, Collected, Parts, Role, epoch_ms, roles, time_ms};
+use super::rows::{Cell, Collected, Rows};
+use super::{BarFileError, BarFileRequest, epoch_ms, time_ms};
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -19,8 +20,9 @@ pub(super) fn read(path: &Path, request: &BarFileRequest<'_>) -> Result<Collecte
     let reader = SerializedFileReader::new(file).map_err(|error| failed(error.to_string()))?;
     let schema = reader.metadata().file_metadata().schema();
     let head: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
-    let chosen = roles(&head, &request.columns).map_err(failed)?;
-    let fields: Vec<Arc<Type>> = chosen.iter().map(|(column, _)| Arc::clone(&schema.get_fields()[*column])).collect();
+    let mut bars = Rows::new(path, request, head)?;
+    let fields: Vec<Arc<Type>> =
+        bars.roles.iter().map(|(column, _)| Arc::clone(&schema.get_fields()[*column])).collect();
     if let Some(nested) = fields.iter().find(|field| !field.is_primitive()) {
         return Err(failed(format!("column {:?} is nested", nested.name())));
     }
@@ -28,38 +30,30 @@ pub(super) fn read(path: &Path, request: &BarFileRequest<'_>) -> Result<Collecte
         .with_fields(fields)
         .build()
         .map_err(|error| failed(error.to_string()))?;
-    let mut collected = Collected::new(&chosen);
     let rows = reader.get_row_iter(Some(projection)).map_err(|error| failed(error.to_string()))?;
     for (row, found) in (1..).zip(rows) {
         let found = found.map_err(|error| failed(format!("row {row}: {error}")))?;
-        let mut bar = Parts::default();
-        for ((column, role), (_, value)) in chosen.iter().zip(found.get_column_iter()) {
-            set(&mut bar, *role, value, request).map_err(|reason| BarFileError::Value {
-                path: path.to_owned(),
-                row,
-                column: head[*column].clone(),
-                reason,
-            })?;
-        }
-        collected.push(&bar, request).map_err(failed)?;
+        let cells: Vec<&Field> = found.get_column_iter().map(|(_, value)| value).collect();
+        bars.take(|place, _| cells[place])?;
     }
-    Ok(collected)
+    Ok(bars.finish())
 }
 
-fn set(bar: &mut Parts, role: Role, value: &Field, request: &BarFileRequest<'_>) -> Result<(), String> {
-    match role {
-        Role::Time => bar.time = Some(time(value).ok_or_else(|| format!("{value} is no time"))?),
-        Role::Symbol => {
-            let Field::Str(text) = value else { return Err(format!("{value} is no text")) };
-            bar.symbol_differs = request.symbol.is_some_and(|symbol| !symbol.eq_ignore_ascii_case(text));
-        }
-        Role::Open => bar.open = number(value)?,
-        Role::High => bar.high = number(value)?,
-        Role::Low => bar.low = number(value)?,
-        Role::Close => bar.close = number(value)?,
-        Role::Volume => bar.volume = number(value)?,
+impl Cell for &Field {
+    fn time(&self) -> Result<i64, String> {
+        time(self).ok_or_else(|| format!("{self} is no time"))
     }
-    Ok(())
+
+    fn text(&self) -> Result<&str, String> {
+        match self {
+            Field::Str(text) => Ok(text),
+            other => Err(format!("{other} is no text")),
+        }
+    }
+
+    fn number(&self) -> Result<f64, String> {
+        number(self)
+    }
 }
 
 fn time(value: &Field) -> Option<i64> {

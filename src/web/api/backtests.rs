@@ -125,7 +125,7 @@ pub(crate) async fn rows(State(app): State<AppState>, Id(id): Id, parameters: Pa
 }
 
 /// Why there is no result by this id: its job may still be under way.
-async fn not_there(app: &App, id: &str) -> ApiError {
+pub(super) async fn not_there(app: &App, id: &str) -> ApiError {
     let job = in_time(app, app.api.jobs.queue().get(id)).await.ok().flatten();
     let said = match job {
         Some(job) => format!("no result {id:?} yet: its job is {}, see /v1/jobs/{id}", job.state),
