@@ -209,7 +209,7 @@ fn a_sweep_that_was_killed_goes_on_from_its_checkpoint() {
     let directory = tempfile::tempdir().unwrap();
     let bars = examples().join("prices.csv");
     let sweep = json!({"bars": bars, "signals": {"strategy": "ma_crossover"}, "device": "cpu", "keep": {"top": 5},
-        "params": {"fast": {"range": [2, 121]}, "slow": {"range": [2, 121]}}});
+        "params": {"fast": {"range": [2, 201]}, "slow": {"range": [2, 201]}}});
     std::fs::write(directory.path().join("sweep.json"), sweep.to_string()).unwrap();
     let arguments = ["sweep", "sweep.json", "--json", "--checkpoint", "far.json"];
     let far = directory.path().join("far.json");

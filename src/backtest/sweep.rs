@@ -46,7 +46,7 @@ const BATCH_SETS: (u64, u64) = (64, 8192);
 /// Most rows that get a deflated Sharpe ratio: each is run once more, by the engine for one set.
 const MOST_DEFLATED: usize = 1000;
 
-/// Time between two checkpoints.
+/// Time between two checkpoints; the first comes with the first batch.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
 /// What bounds a sweep, and what it starts from.
@@ -233,7 +233,7 @@ impl Sweep<'_> {
         let mut evaluator = self.evaluator(self.prices)?;
         let from = self.resumed(&mut evaluator, (&mut best, &mut surface), tried.len())?;
         let mut spread = self.options.resume.map(|checkpoint| Spread::restored(checkpoint.spread)).unwrap_or_default();
-        let mut checked = Instant::now();
+        let mut checked: Option<Instant> = None;
         let (hash, width) = (self.hash, self.space.names().len());
         self.through(&mut evaluator, tried, (from, 0, tried.len()), |watch, numbers, batch, next, last| {
             for (index, metrics) in batch.metrics.iter().enumerate() {
@@ -250,8 +250,8 @@ impl Sweep<'_> {
                     watch.row(row).map_err(SweepError::Row)?;
                 }
             }
-            if last || checked.elapsed() >= CHECKPOINT_EVERY {
-                checked = Instant::now();
+            if last || checked.is_none_or(|checked| checked.elapsed() >= CHECKPOINT_EVERY) {
+                checked = Some(Instant::now());
                 let best = best.as_ref().map(Best::sets).unwrap_or_default();
                 let surface = surface.as_ref().map(SurfaceKeeper::bits);
                 watch.checkpoint(&Checkpoint { fingerprint: hash, next, best, spread: spread.bits(), surface });
