@@ -40,11 +40,11 @@ function decimal(number) {
 const clock = (time) => new Date(time).toLocaleTimeString();
 
 /** One call of the API; errors carry the API's own words. */
-async function call(path, method = "GET") {
-  const headers = {};
+async function call(path, method = "GET", content = undefined) {
+  const headers = content === undefined ? {} : { "content-type": "application/json" };
   const token = byId("token").value;
   if (method !== "GET" && token) headers.authorization = `Bearer ${token}`;
-  const response = await fetch(path, { method, headers });
+  const response = await fetch(path, { method, headers, body: content === undefined ? undefined : JSON.stringify(content) });
   const body = await response.json().catch(() => ({}));
   if (!response.ok) {
     const error = body.error || {};
@@ -340,6 +340,54 @@ async function search(event) {
   });
 }
 
+// ---- graphs
+
+function graphItem(graph) {
+  const show = button(graph.repo_url, () => showDetails(graph.repo_url, graph), "link");
+  const facts = [
+    fact(`${count(graph.files)} files`), fact(`${count(graph.connected_files)} connected`), fact(`${count(graph.edges)} imports`),
+    fact(graph.commit.slice(0, 10)), fact(`learned ${new Date(graph.trained_at).toLocaleString()}`),
+  ];
+  return element("li", "", show, element("div", "meta", ...facts));
+}
+
+async function loadGraphs() {
+  await act(byId("graphs-note"), () => call("/v1/graphs"), ({ items }) => {
+    byId("graphs").replaceChildren(...items.map(graphItem));
+    const choice = byId("similar-repo");
+    const chosen = choice.value;
+    choice.replaceChildren(...items.map((graph) => new Option(graph.repo_url, graph.repo_url, false, graph.repo_url === chosen)));
+    byId("similar").hidden = items.length === 0;
+    return items.length ? "" : "none learned yet";
+  });
+}
+
+async function learnRepository(event) {
+  event.preventDefault();
+  const url = byId("learn-url").value.trim();
+  if (!url) return;
+  await act(byId("graphs-note"), () => call("/api/v1/ingestion/ingest", "POST", { repo_url: url }), (answer) =>
+    `job ${answer.job_id} is number ${answer.queue_position} in the queue`);
+}
+
+async function findSimilar(event) {
+  event.preventDefault();
+  const file = byId("similar-file").value.trim();
+  if (!file) return;
+  const path = `/v1/graphs/${encodeURIComponent(byId("similar-repo").value)}/similar?${new URLSearchParams({ file })}`;
+  await act(byId("similar-note"), () => call(path), ({ results }) => {
+    byId("similar-files").replaceChildren(...results.map((near) => {
+      const again = button(near.file_path, () => {
+        byId("similar-file").value = near.file_path;
+        byId("similar").requestSubmit();
+      }, "link");
+      const facts = [fact(near.similarity.toFixed(3), "tag"), fact(near.language), fact(`imports ${count(near.imports)}`)];
+      return element("li", "", again, element("div", "meta", ...facts, fact(`imported by ${count(near.imported_by)}`)));
+    }));
+    return results.length ? "" : "nothing is near: it neither imports nor is imported";
+  });
+}
+
 // ---- dead letters
 
 let lettersCursor = null;
@@ -448,6 +496,9 @@ byId("token").value = sessionStorage.getItem("token") || "";
 byId("token").addEventListener("input", () => sessionStorage.setItem("token", byId("token").value));
 byId("token-form").addEventListener("submit", (event) => event.preventDefault());
 byId("search").addEventListener("submit", search);
+byId("graphs-reload").addEventListener("click", loadGraphs);
+byId("learn").addEventListener("submit", learnRepository);
+byId("similar").addEventListener("submit", findSimilar);
 byId("letters-reload").addEventListener("click", () => loadLetters(false));
 byId("letters-open").addEventListener("change", () => loadLetters(false));
 byId("letters-more").addEventListener("click", () => loadLetters(true));
@@ -462,3 +513,4 @@ listen();
 loadRuns(false);
 loadLatest().catch((error) => addEvent(error.message, Date.now(), "bad"));
 loadLetters(false);
+loadGraphs();

@@ -28,12 +28,16 @@ pub mod verify;
 
 use std::path::{Path, PathBuf};
 
+use self::drift::GraphVectors;
 use crate::config::Config;
 use crate::config::store::VectorsBackend;
 use crate::kafka::log::LogError;
 use crate::stores::documents::StoreError;
 use crate::stores::postgres;
+use crate::stores::postgres::dump::Dump;
 use crate::stores::qdrant::QdrantIndex;
+use crate::stores::qdrant::graphs::QdrantGraphs;
+use crate::stores::sqlite::figures;
 
 /// Why a backup was not made, checked or restored.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +155,29 @@ async fn index_size(config: &Config) -> Option<u64> {
         Err(error) => {
             tracing::warn!(%error, "the vectors of the index are not counted");
             None
+        }
+    }
+}
+
+/// Vectors of learned graphs, where they are kept in a collection that answers. Asks `dump`, else the file of documents.
+async fn graph_vectors(
+    config: &Config,
+    dump: Option<&Dump>,
+    documents: &Path,
+) -> Result<Option<GraphVectors>, BackupError> {
+    if config.store.vectors.backend != VectorsBackend::Qdrant {
+        return Ok(None);
+    }
+    let path = documents.to_owned();
+    let store = match dump {
+        Some(dump) => dump.graph_figures().await?,
+        None => blocking(move || figures::graph_figures(&path)).await?,
+    };
+    match QdrantGraphs::count(&config.qdrant, &config.graph.qdrant_collection).await {
+        Ok(index) => Ok(Some(GraphVectors { store, index })),
+        Err(error) => {
+            tracing::warn!(%error, "the vectors of learned graphs are not counted");
+            Ok(None)
         }
     }
 }

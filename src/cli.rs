@@ -16,6 +16,7 @@ pub mod graph;
 pub mod health;
 pub mod input;
 pub mod jobs;
+mod listing;
 pub mod local;
 pub mod options;
 pub mod output;

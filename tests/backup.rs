@@ -1,13 +1,18 @@
 //! Backups of stores that are filled by hand: what they hold, what is refused, what is told. Against real stores, a
-//! PostgreSQL server and a double of an S3 service.
+//! PostgreSQL server, and doubles of an S3 service and of Qdrant.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "backup/buckets.rs"]
 mod buckets;
 #[path = "backup/embedded.rs"]
 mod embedded;
+#[path = "backup/graphs.rs"]
+mod graphs;
 #[path = "backup/postgres.rs"]
 mod postgres;
+#[path = "support/services/qdrant.rs"]
+#[expect(clippy::unnecessary_wraps, reason = "its answers have one form")]
+mod qdrant_server;
 #[path = "backup/s3_double.rs"]
 mod s3_double;
 #[path = "support/services/postgres.rs"]

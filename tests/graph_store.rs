@@ -1,6 +1,8 @@
 //! What every store of learned graphs promises, run against each backend.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "graph_store/mending.rs"]
+mod mending;
 #[path = "support/services/postgres.rs"]
 #[expect(dead_code, reason = "each test file uses its own part")]
 mod postgres_server;
@@ -84,6 +86,7 @@ macro_rules! conformance {
             missing_file_gets_names_that_end_alike,
             repositories_do_not_mix,
             everything_survives_reopening,
+            trainings_and_their_files_can_be_read_whole,
             hostile_names_are_data,
         );
     };
@@ -105,6 +108,7 @@ conformance!(postgres_pooled:
     published_graph_comes_back_whole,
     new_training_takes_the_place_of_the_old,
     similar_files_are_the_nearest_by_cosine,
+    trainings_and_their_files_can_be_read_whole,
     hostile_names_are_data,
 );
 
@@ -124,11 +128,14 @@ impl Beside {
         Self { graphs: QdrantGraphs::new(Arc::new(store), &config, "graph_files"), server, _directory: directory }
     }
 
-    async fn points(&self) -> u64 {
+    fn client(&self) -> qdrant_client::Qdrant {
         tidemill::tls::install_provider();
-        let client = qdrant_client::Qdrant::from_url(&self.server.url()).skip_compatibility_check().build().unwrap();
+        qdrant_client::Qdrant::from_url(&self.server.url()).skip_compatibility_check().build().unwrap()
+    }
+
+    async fn points(&self) -> u64 {
         let count = qdrant_client::qdrant::CountPointsBuilder::new("graph_files").exact(true);
-        client.count(count).await.unwrap().result.unwrap().count
+        self.client().count(count).await.unwrap().result.unwrap().count
     }
 }
 

@@ -22,6 +22,8 @@ mod client;
 mod corpus;
 #[path = "kafka_real/faults.rs"]
 mod faults;
+#[path = "kafka_real/full_disk.rs"]
+mod full_disk;
 #[path = "kafka_real/groups.rs"]
 mod groups;
 #[path = "support/services/kafka.rs"]
@@ -33,6 +35,8 @@ mod process;
 mod security;
 #[path = "support/services.rs"]
 mod services;
+#[path = "support/small_disk.rs"]
+mod small_disk;
 #[path = "kafka_real/topics.rs"]
 mod topics;
 #[path = "kafka_real/transactions.rs"]

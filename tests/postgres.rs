@@ -19,6 +19,8 @@ mod server;
 mod services;
 #[path = "postgres/sharing.rs"]
 mod sharing;
+#[path = "support/small_disk.rs"]
+mod small_disk;
 #[path = "store_conformance/suite.rs"]
 #[expect(dead_code, reason = "each test file uses its own part")]
 mod suite;

@@ -25,6 +25,8 @@ mod faults;
 mod pipelines;
 #[path = "qdrant/reconcile.rs"]
 mod reconcile;
+#[path = "support/two_daemons.rs"]
+mod two_daemons;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -30,6 +30,8 @@ mod process;
 mod server;
 #[path = "near_duplicate/suite.rs"]
 mod suite;
+#[path = "support/two_daemons.rs"]
+mod two_daemons;
 #[path = "daemon/verdicts.rs"]
 mod verdicts;
 

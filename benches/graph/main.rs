@@ -4,12 +4,14 @@
 //! cargo bench --bench graph                                  # walks and training on a graph of 10,000 nodes
 //! cargo bench --bench graph -- memory                        # a million nodes, five million edges
 //! cargo bench --bench graph -- scaling docs/graph-scaling.svg
+//! cargo bench --bench graph -- read FOLDER                   # imports of a repository
 //! cargo bench --bench graph -- split GRAPHS_DIR JOB_DIR      # what peers learn from; deploy/bench-peers.sh calls
 //! cargo bench --bench graph -- score GRAPHS_DIR JOB_DIR      # this, the peers, then this
 //! ```
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -18,6 +20,7 @@
 
 mod generate;
 mod quality;
+mod reading;
 mod scaling;
 mod speed;
 
@@ -28,8 +31,11 @@ fn main() {
         [] | ["speed"] => speed::run(),
         ["memory"] => speed::memory(),
         ["scaling", svg] => scaling::run(svg.as_ref()),
+        ["read", folder] => reading::run(folder),
         ["split", graphs, jobs] => quality::split(graphs.as_ref(), jobs.as_ref()),
         ["score", graphs, jobs] => quality::score(graphs.as_ref(), jobs.as_ref()),
-        _ => println!("usage: speed | memory | scaling SVG | split GRAPHS_DIR JOB_DIR | score GRAPHS_DIR JOB_DIR"),
+        _ => println!(
+            "usage: speed | memory | scaling SVG | read FOLDER | split GRAPHS_DIR JOB_DIR | score GRAPHS_DIR JOB_DIR"
+        ),
     }
 }

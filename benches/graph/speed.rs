@@ -33,7 +33,7 @@ pub fn run() {
     }
 }
 
-/// A million nodes and five million edges, one walk from each node.
+/// A million nodes and five million edges, one epoch with all walks of the defaults.
 pub fn memory() {
     let edges = barabasi_albert(1_000_000, 5, 7);
     let before = peak_mib();
@@ -41,10 +41,10 @@ pub fn memory() {
     let graph = Csr::from_edges(1_000_000, &edges, false).unwrap();
     let built = started.elapsed().as_secs_f64();
     drop(edges);
-    let config = Node2VecConfig { epochs: 1, walks_per_node: 1, ..Node2VecConfig::default() };
+    let config = Node2VecConfig { epochs: 1, ..Node2VecConfig::default() };
     let (seconds, vectors) = learn(&graph, &config);
     println!(
-        "{} nodes, {} arcs in {} MiB, built in {built:.2} s; one walk a node learned in {seconds:.1} s, {:.1} million \
+        "{} nodes, {} arcs in {} MiB, built in {built:.2} s; ten walks a node learned in {seconds:.1} s, {:.1} million \
          pairs/s; peak {:.0} MiB, of which {before:.0} MiB were reached while the edges were made",
         graph.nodes(),
         graph.arcs(),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Graph learning beside PecanPy (walks) and gensim (training), on graphs that Python packages hold. All learn from the same
-# edges and are judged by the same code.
+# edges and are judged by the same code. About 20 minutes on two cores, nearly all of them gensim's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -18,5 +18,5 @@ fi
 rm -rf "$work/graphs" "$work/jobs"
 "$python" benches/peers/graph/graphs.py "$work"/networkx-2.8.8.tar.gz "$work"/pycleora-3.2.1-*.whl "$work/graphs"
 cargo bench --locked --bench graph -- split "$work/graphs" "$work/jobs"
-"$python" benches/peers/graph/pecanpy_gensim.py "$work/jobs"
+"$python" benches/peers/graph/pecanpy_gensim.py "$work/jobs" | tee "$work/jobs/seconds.jsonl" >&2
 cargo bench --locked --bench graph -- score "$work/graphs" "$work/jobs"

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compute::compute;
 use super::memory;
 use crate::config::graph::GraphConfig;
 use crate::graph::learning::{LearnError, Learned, Plan, Progress, learn};
+use crate::graph::node2vec::Node2VecConfig;
 use crate::graph::repository::{Source, SourceError};
 use crate::jobs::{JobContext, JobFailure, Outcome};
 use crate::stores::documents::StoreError;
@@ -28,6 +29,9 @@ const WAIT: Backoff =
 /// Share of the job that learning is; the rest is storing.
 const LEARNING: f64 = 0.95;
 
+/// What of a graph's metrics says how it was learned.
+const SETTINGS: &str = "settings";
+
 /// What is asked for.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +44,9 @@ pub struct GraphRequest {
     /// Start of the random numbers instead of the configured one.
     #[serde(default)]
     pub seed: Option<u64>,
+    /// Learns it anew although neither its commit nor the settings have changed since it was learned.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Learns repositories.
@@ -76,16 +83,24 @@ impl GraphTrainer {
     }
 
     async fn learn_and_store(self: Arc<Self>, request: &GraphRequest, ctx: JobContext) -> Outcome {
-        let plan = self.plan(request).map_err(|error| JobFailure::Fatal(error.to_string()))?;
+        let mut plan = self.plan(request).map_err(|error| JobFailure::Fatal(error.to_string()))?;
+        let settings = settings(&plan);
+        let known =
+            if request.force { None } else { patiently(&ctx, || self.store.published(plan.source.url())).await? };
+        let known = known.filter(|graph| graph.metrics[SETTINGS] == *settings);
+        plan.known_commit = known.as_ref().map(|graph| graph.commit.clone());
         let (trainer, seen) = (Arc::clone(&self), ctx.clone());
         let learned = compute(move || learn(&plan, &trainer.pool, &|progress| observe(progress, &seen))).await?;
-        let learned = learned.map_err(failure)?;
+        let learned = match (learned, known) {
+            (Err(LearnError::Unchanged { .. }), Some(graph)) => return Ok(unchanged(&graph, &ctx)),
+            (learned, _) => learned.map_err(failure)?,
+        };
         if let Some(loss) = learned.loss() {
             metrics::graph_training_loss(loss);
         }
         let started = Instant::now();
         let mut figures = learned.figures();
-        let stored = self.store_all(&learned, &ctx).await?;
+        let stored = self.store_all(graph_of(&learned, &settings, &ctx), &learned, &ctx).await?;
         figures["seconds"]["store"] = json!(started.elapsed().as_secs_f64());
         figures["graph_id"] = json!(stored);
         ctx.progress(1.0, format!("{} files, {} imports", learned.graph.files.len(), learned.file_edges()));
@@ -106,12 +121,12 @@ impl GraphTrainer {
             options: self.config.options(),
             directed: self.config.directed,
             training,
+            known_commit: None,
         })
     }
 
     /// Stores a training in batches and puts it in the place of the one before; its id.
-    async fn store_all(&self, learned: &Learned, ctx: &JobContext) -> Result<Arc<str>, JobFailure> {
-        let graph = graph_of(learned, ctx);
+    async fn store_all(&self, graph: Graph, learned: &Learned, ctx: &JobContext) -> Result<Arc<str>, JobFailure> {
         let id = Arc::clone(&graph.id);
         // a store that refuses has seen another training of the repository meanwhile: it is worth another attempt
         let done = self.store_files(graph, learned, ctx).await.map_err(|failure| match failure {
@@ -169,8 +184,33 @@ fn failure(error: LearnError) -> JobFailure {
     }
 }
 
-fn graph_of(learned: &Learned, ctx: &JobContext) -> Graph {
+/// What decides what is learned from a commit, in one line; threads decide how fast.
+fn settings(plan: &Plan) -> String {
+    let Plan { limits, options, directed, training, .. } = plan;
+    let training = Node2VecConfig { threads: 0, ..training.clone() };
+    let program = env!("CARGO_PKG_VERSION");
+    format!("{program} {limits:?} {options:?} directed: {directed} {training:?}")
+}
+
+/// What the job says where there was nothing to learn.
+fn unchanged(graph: &Graph, ctx: &JobContext) -> Value {
+    let reason = format!("commit {} was learned at {} with the same settings", graph.commit, graph.trained_at);
+    ctx.progress(1.0, format!("unchanged: {reason}"));
+    json!({
+        "unchanged": true,
+        "reason": reason,
+        "repo_url": graph.repo_url,
+        "commit": graph.commit,
+        "graph_id": graph.id,
+        "files": graph.files,
+        "edges": graph.edges,
+    })
+}
+
+fn graph_of(learned: &Learned, settings: &str, ctx: &JobContext) -> Graph {
     let now = Utc::now();
+    let mut metrics = learned.figures();
+    metrics[SETTINGS] = json!(settings);
     Graph {
         id: uuid::Uuid::now_v7().to_string().into(),
         repo_url: learned.url.as_str().into(),
@@ -182,7 +222,7 @@ fn graph_of(learned: &Learned, ctx: &JobContext) -> Graph {
         files: learned.graph.files.len() as u64,
         connected_files: learned.connected_files(),
         edges: learned.file_edges(),
-        metrics: learned.figures(),
+        metrics,
     }
 }
 

@@ -68,7 +68,7 @@ pub async fn open(
     let graphs = with_vectors(config, graphs);
     let trainer = open_trainer(config, &graphs)?;
     let backtester = Backtester::new(market.clone(), Arc::clone(&log), Arc::clone(&live.config));
-    let registry = kinds(config, &documents, &vectors, trainer, &backtester);
+    let registry = kinds(config, &documents, &vectors, (&graphs, trainer), &backtester);
     let queue = open_jobs(config, redis.as_ref()).await?;
     let jobs = Jobs::new(queue, registry, jobs_config(config), Arc::clone(&events));
     let shared = config.jobs.backend == JobsBackend::Redis;

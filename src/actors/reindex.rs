@@ -1,4 +1,5 @@
-//! The job `reindex`: compares the vector index with the store of documents and repairs it, while both are in use.
+//! The job `reindex`: compares the vector index with the store of documents and repairs it, while both are in use; then
+//! the vectors of learned graphs, where Qdrant has them too.
 //!
 //! The store is the truth. What it streams may be overtaken by new verdicts, so the store is asked before and after each
 //! repair: what was overtaken is looked at in another pass.
@@ -13,6 +14,7 @@ use crate::jobs::{JobContext, JobFailure, Outcome};
 use crate::messages::analysis::VerdictLabel;
 use crate::messages::record::Position;
 use crate::stores::documents::{DocumentStore, RememberedDocument};
+use crate::stores::graphs::{GraphDrift, GraphStore};
 use crate::stores::vectors::{Reconcile, VectorEntry, VectorIndex};
 
 /// Documents compared at once: their vectors are held in memory meanwhile.
@@ -49,6 +51,18 @@ pub struct ReindexReport {
     pub missing_ids: Vec<Arc<str>>,
     /// The first of those too many.
     pub extra_ids: Vec<Arc<str>>,
+    /// Files' vectors of learned graphs, where they are kept beside the store too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graphs: Option<GraphDrift>,
+}
+
+impl ReindexReport {
+    /// In a line.
+    fn words(&self) -> String {
+        let graphs =
+            self.graphs.map(|it| format!("; graphs: {} same, {} missing, {} extra", it.same, it.missing, it.extra));
+        format!("{} same, {} missing, {} extra{}", self.same, self.missing, self.extra, graphs.unwrap_or_default())
+    }
 }
 
 /// Runs the job.
@@ -58,6 +72,7 @@ pub struct ReindexReport {
 pub async fn run(
     documents: Arc<dyn DocumentStore>,
     vectors: Arc<dyn VectorIndex>,
+    graphs: Arc<dyn GraphStore>,
     request: ReindexRequest,
     ctx: JobContext,
 ) -> Outcome {
@@ -67,8 +82,14 @@ pub async fn run(
     while reindex.report.passes == 0 || (reindex.report.overtaken > 0 && reindex.report.passes < MAX_PASSES) {
         reindex.pass().await?;
     }
-    let report = reindex.report;
-    ctx.progress(1.0, format!("{} same, {} missing, {} extra", report.same, report.missing, report.extra));
+    let mut report = reindex.report;
+    ctx.progress(0.95, "learned graphs are compared".to_owned());
+    report.graphs = tokio::select! {
+        biased;
+        () = ctx.stopping() => return Err(JobFailure::Stopped),
+        done = graphs.reconcile(request.dry_run) => done?,
+    };
+    ctx.progress(1.0, report.words());
     serde_json::to_value(report).map_err(|error| JobFailure::Fatal(error.to_string()))
 }
 

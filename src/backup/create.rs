@@ -12,7 +12,7 @@ use super::manifest::{FORMAT, Manifest, Part, SequenceValue, StoredFile, id_of};
 use super::packing::{self, ContentSender};
 use super::staging::Staging;
 use super::target::Target;
-use super::{BackupError, Places, Progress, blocking, database, index_size};
+use super::{BackupError, Places, Progress, blocking, database, graph_vectors, index_size};
 use crate::config::Config;
 use crate::config::jobs::JobsBackend;
 use crate::config::log::LogBackend;
@@ -111,6 +111,7 @@ async fn take_once(config: &Config, staging: &Staging, attempt: usize) -> Result
     let mut figures = Figures::new(counted, &ranges, &asked, &verdicts);
     figures.dense = log.is_dense();
     figures.index = index_size(config).await;
+    figures.graphs = graph_vectors(config, dump.as_ref(), &places.documents).await?;
     for (part, path) in [(Part::Encoder, places.encoder), (Part::DaemonId, places.daemon_id)] {
         if path.exists() {
             files.push((part, path));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::kafka::log::{GroupOffset, PartitionRange};
-use crate::stores::figures::{OffsetRange, StoreFigures, Verdicts};
+use crate::stores::figures::{GraphFigures, OffsetRange, StoreFigures, Verdicts};
 
 /// One partition of the documents topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,15 @@ pub struct PartitionFigures {
     pub highest: Option<i64>,
 }
 
+/// Vectors of learned graphs, in the store and in the collection beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphVectors {
+    /// What the store has.
+    pub store: GraphFigures,
+    /// Vectors in the collection.
+    pub index: u64,
+}
+
 /// What was counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
@@ -34,6 +43,9 @@ pub struct Figures {
     /// Vectors in an index that daemons share, where it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
+    /// Vectors of learned graphs, where they are kept beside the store too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graphs: Option<GraphVectors>,
     /// Whether every offset of the log is a record: not with Kafka, where transactions and compaction leave gaps.
     pub dense: bool,
 }
@@ -69,7 +81,7 @@ impl Figures {
             with_verdict: verdicts.in_range,
             highest: verdicts.highest,
         });
-        Self { store, partitions: partitions.collect(), index: None, dense: true }
+        Self { store, partitions: partitions.collect(), index: None, graphs: None, dense: true }
     }
 
     /// Records that a restore delivers again.
@@ -101,6 +113,11 @@ impl Figures {
             let differs = index.abs_diff(store.vectors) > self.to_replay();
             differ(differs, format!("the index has {index} vectors, the store {}", store.vectors));
         }
+        if let Some(GraphVectors { store: GraphFigures { files, unfinished }, index }) = self.graphs {
+            // a training on its way has any part of its own there
+            let differs = !(files..=files + unfinished).contains(&index);
+            differ(differs, format!("the collection of graphs has {index} vectors, the store {files}"));
+        }
         differ(store.deliveries < analyses, format!("{} deliveries for {analyses} analyses", store.deliveries));
         let mut missing = 0;
         for it in &self.partitions {
@@ -129,6 +146,10 @@ impl Figures {
 mod tests {
     use super::*;
 
+    fn graphs(index: u64) -> Option<GraphVectors> {
+        Some(GraphVectors { store: GraphFigures { files: 30, unfinished: 5 }, index })
+    }
+
     fn sound() -> Figures {
         Figures {
             store: StoreFigures {
@@ -151,6 +172,7 @@ mod tests {
                 highest: Some(18),
             }],
             index: Some(6),
+            graphs: graphs(34),
             dense: true,
         }
     }
@@ -175,6 +197,8 @@ mod tests {
             (changed(|it| it.store.documents = 8), "8 documents for 9 analyses"),
             (changed(|it| it.store.without_vector = 1), "1 stored documents lost their vector"),
             (changed(|it| it.index = Some(2)), "the index has 2 vectors, the store 6"),
+            (changed(|it| it.graphs = graphs(29)), "graphs has 29 vectors, the store 30"),
+            (changed(|it| it.graphs = graphs(36)), "graphs has 36 vectors, the store 30"),
             (changed(|it| it.store.deliveries = 8), "8 deliveries for 9 analyses"),
             (changed(|it| it.partitions[0].with_verdict = 10), "2 consumed records have no verdict"),
             (changed(|it| it.partitions[0].highest = Some(20)), "verdict of offset 20, the log ends before 20"),

@@ -9,7 +9,7 @@ use super::manifest::{Manifest, Part, StoredFile};
 use super::packing;
 use super::staging::Staging;
 use super::target::Target;
-use super::{BackupError, Places, Progress, blocking, index_size};
+use super::{BackupError, Places, Progress, blocking, graph_vectors, index_size};
 use crate::config::Config;
 use crate::config::store::StoreBackend;
 use crate::kafka::embedded::offsets;
@@ -152,18 +152,25 @@ pub async fn stores(config: &Config) -> Result<Verified, BackupError> {
     let offsets = log.offsets().await?;
     let before = log.ranges().await?;
     let asked = drift::ranges(&config.kafka.topics.documents, &config.kafka.group, &before, &offsets);
-    let (counted, verdicts): (StoreFigures, Vec<Verdicts>) = match config.store.backend {
-        StoreBackend::Sqlite => {
-            let (path, asked) = (Places::of(config).documents, asked.clone());
+    let documents = Places::of(config).documents;
+    let dump = match config.store.backend {
+        StoreBackend::Sqlite => None,
+        StoreBackend::Postgres => Some(Dump::begin(&config.postgres).await?),
+    };
+    let (counted, verdicts): (StoreFigures, Vec<Verdicts>) = match &dump {
+        None => {
+            let (path, asked) = (documents.clone(), asked.clone());
             blocking(move || figures::figures(&path, &asked)).await?
         }
-        StoreBackend::Postgres => Dump::begin(&config.postgres).await?.figures(&asked).await?,
+        Some(dump) => dump.figures(&asked).await?,
     };
     let index = index_size(config).await;
+    let graphs = graph_vectors(config, dump.as_ref(), &documents).await?;
     let after = log.ranges().await?;
     let mut figures = Figures::new(counted, &after, &asked, &verdicts);
     figures.dense = log.is_dense();
     figures.index = index;
+    figures.graphs = graphs;
     let drift = figures.drift();
     Ok(Verified { id: None, files: 0, bytes: 0, offsets, figures, drift })
 }

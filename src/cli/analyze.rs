@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Client, ClientError, block_on};
+use super::client::{Client, block_on};
 use super::exit::Exit;
 use super::local;
 use super::options::{ConfigOptions, DaemonOptions};
@@ -40,7 +40,13 @@ impl Analyze {
         let config = config.load()?.config;
         let texts = input::texts(&self.text)?;
         let client = Client::new(&self.daemon, &config)?;
-        let results = match block_on(async { Ok(ask(&client, &texts).await) })? {
+        let asked = client.about_texts(
+            &["v1", "analyze"],
+            &texts,
+            |texts| json!({ "texts": texts }),
+            |answer: Answer| answer.results,
+        );
+        let results = match block_on(async { Ok(asked.await) })? {
             Err(error) if error.is_away() && self.daemon.url.is_none() => local::analyze(&config, &texts)?,
             answer => answer?,
         };
@@ -53,18 +59,6 @@ impl Analyze {
         }
         Ok(Exit::Done)
     }
-}
-
-/// Texts in one request.
-const CHUNK: usize = 64;
-
-async fn ask(client: &Client, texts: &[String]) -> Result<Vec<Value>, ClientError> {
-    let mut results = Vec::with_capacity(texts.len());
-    for chunk in texts.chunks(CHUNK) {
-        let answer: Answer = client.post(&["v1", "analyze"], &json!({ "texts": chunk })).await?;
-        results.extend(answer.results);
-    }
-    Ok(results)
 }
 
 fn describe(text: &str, result: &Value) -> String {

@@ -15,6 +15,8 @@ use crate::config::secret::Secret;
 const CONNECT: Duration = Duration::from_secs(3);
 /// Longest wait for a whole answer.
 const ANSWER: Duration = Duration::from_mins(1);
+/// Texts of one request.
+const TEXTS: usize = 64;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +144,24 @@ impl Client {
     /// See [`ClientError`].
     pub async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, ClientError> {
         Self::read(self.send(self.request(Method::POST, path).json(body)).await?).await
+    }
+
+    /// Asks about texts, so many in one request, and puts the answers together.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn about_texts<A: DeserializeOwned, T>(
+        &self,
+        path: &[&str],
+        texts: &[String],
+        body: impl Fn(&[String]) -> Value,
+        read: impl Fn(A) -> Vec<T>,
+    ) -> Result<Vec<T>, ClientError> {
+        let mut found = Vec::with_capacity(texts.len());
+        for chunk in texts.chunks(TEXTS) {
+            found.extend(read(self.post(path, &body(chunk)).await?));
+        }
+        Ok(found)
     }
 
     /// `POST` of newline-delimited JSON.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientError, block_on};
 use super::exit::{Exit, UsageError};
+use super::listing::{Listing, cell, fields};
 use super::options::{ConfigOptions, DaemonOptions};
 use super::output;
 
@@ -157,41 +158,19 @@ impl Dlq {
 
 impl List {
     fn execute(&self, client: &Client) -> anyhow::Result<Exit> {
-        let items = block_on(async { Ok(self.pages(client).await?) })?;
-        if self.json {
-            output::json(&json!({ "items": items }))?;
-            return Ok(Exit::Done);
-        }
-        if items.is_empty() {
-            output::note("no dead letters");
-            return Ok(Exit::Done);
-        }
-        let columns = ["id", "dead_at", "stage", "code", "attempts", "replayed_at", "error"];
-        let rows: Vec<Vec<String>> =
-            items.iter().map(|item| columns.iter().map(|name| cell(&item[*name])).collect()).collect();
-        output::line(output::table(&columns, &rows))?;
-        Ok(Exit::Done)
-    }
-
-    async fn pages(&self, client: &Client) -> Result<Vec<Value>, ClientError> {
-        let mut items: Vec<Value> = Vec::new();
-        let mut cursor: Option<String> = None;
-        while items.len() < self.limit {
-            let mut query = vec![("limit", (self.limit - items.len()).min(1000).to_string())];
-            for (name, value) in [("stage", &self.stage), ("code", &self.code), ("cursor", &cursor)] {
-                query.extend(value.clone().map(|value| (name, value)));
-            }
-            query.extend(self.replayed.map(|replayed| ("replayed", replayed.to_string())));
-            let mut page: Value = client.get(&PATH, &query).await?;
-            let found = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
-            let ended = found.is_empty();
-            items.extend(found);
-            cursor = page["next_cursor"].as_str().map(str::to_owned);
-            if ended || cursor.is_none() {
-                break;
-            }
-        }
-        Ok(items)
+        let listing = Listing {
+            path: &PATH,
+            filters: &[
+                ("stage", self.stage.clone()),
+                ("code", self.code.clone()),
+                ("replayed", self.replayed.map(|replayed| replayed.to_string())),
+            ],
+            limit: self.limit,
+            nothing: "no dead letters",
+            columns: &["id", "dead_at", "stage", "code", "attempts", "replayed_at", "error"],
+            shown: |letter, name| cell(&letter[name]),
+        };
+        listing.print(client, self.json)
     }
 }
 
@@ -200,18 +179,8 @@ impl One {
         let letter: Map<String, Value> = block_on(async { Ok(client.get(&[PATH[0], PATH[1], &self.id], &[]).await?) })?;
         if self.json {
             output::json(&letter)?;
-            return Ok(Exit::Done);
-        }
-        for (name, value) in &letter {
-            match value {
-                Value::Array(items) => {
-                    output::line(format_args!("{name}:"))?;
-                    for item in items {
-                        output::line(format_args!("  {}", cell(item)))?;
-                    }
-                }
-                other => output::line(format_args!("{name}: {}", cell(other)))?,
-            }
+        } else {
+            fields(&letter)?;
         }
         Ok(Exit::Done)
     }
@@ -285,12 +254,4 @@ fn report(action: Action, answer: &Value, as_json: bool) -> anyhow::Result<Exit>
         output::line(format_args!("{} {}", action.done(), cell(&answer[action.count()])))?;
     }
     Ok(if failures.is_empty() { Exit::Done } else { Exit::Failed })
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::String(text) => output::clip(text, 2000),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::{Client, ClientError, block_on};
+use super::client::{Client, block_on};
 use super::exit::Exit;
 use super::local;
 use super::options::{ConfigOptions, DaemonOptions};
@@ -43,7 +43,9 @@ impl Embed {
         let config = config.load()?.config;
         let texts = input::texts(&self.text)?;
         let client = Client::new(&self.daemon, &config)?;
-        let vectors = match block_on(async { Ok(ask(&client, &texts).await) })? {
+        let asked =
+            client.about_texts(&["v1", "embeddings"], &texts, |texts| json!({ "input": texts }), Answer::vectors);
+        let vectors = match block_on(async { Ok(asked.await) })? {
             Err(error) if error.is_away() && self.daemon.url.is_none() => local::embed(&config, &texts)?,
             answer => answer?,
         };
@@ -58,15 +60,10 @@ impl Embed {
     }
 }
 
-/// Texts in one request.
-const CHUNK: usize = 64;
-
-async fn ask(client: &Client, texts: &[String]) -> Result<Vec<Vec<f32>>, ClientError> {
-    let mut vectors = Vec::with_capacity(texts.len());
-    for chunk in texts.chunks(CHUNK) {
-        let mut answer: Answer = client.post(&["v1", "embeddings"], &json!({ "input": chunk })).await?;
-        answer.data.sort_by_key(|item| item.index);
-        vectors.extend(answer.data.into_iter().map(|item| item.embedding));
+impl Answer {
+    /// In the order of the texts.
+    fn vectors(mut self) -> Vec<Vec<f32>> {
+        self.data.sort_by_key(|item| item.index);
+        self.data.into_iter().map(|item| item.embedding).collect()
     }
-    Ok(vectors)
 }

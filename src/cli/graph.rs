@@ -150,6 +150,7 @@ impl GraphCommand {
             options: config.options(),
             directed: config.directed,
             training: self.training(config),
+            known_commit: None,
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(config.training.threads).build()?;
         let learned = learn(&plan, &pool, &|progress| see(progress.fraction(), progress.words()));

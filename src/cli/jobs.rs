@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, ClientError, block_on};
 use super::exit::{Exit, UsageError};
+use super::listing::{Listing, cell, fields};
 use super::options::{ConfigOptions, DaemonOptions};
 use super::{input, output};
 
@@ -132,40 +133,15 @@ impl Jobs {
 
 impl List {
     fn execute(&self, client: &Client) -> anyhow::Result<Exit> {
-        let items = block_on(async { Ok(self.pages(client).await?) })?;
-        if self.json {
-            output::json(&json!({ "items": items }))?;
-            return Ok(Exit::Done);
-        }
-        if items.is_empty() {
-            output::note("no jobs");
-            return Ok(Exit::Done);
-        }
-        let columns = ["id", "kind", "state", "priority", "attempts", "progress", "created_at", "reason"];
-        let rows: Vec<Vec<String>> =
-            items.iter().map(|job| columns.iter().map(|name| shown(job, name)).collect()).collect();
-        output::line(output::table(&columns, &rows))?;
-        Ok(Exit::Done)
-    }
-
-    async fn pages(&self, client: &Client) -> Result<Vec<Value>, ClientError> {
-        let mut items: Vec<Value> = Vec::new();
-        let mut cursor: Option<String> = None;
-        while items.len() < self.limit {
-            let mut query = vec![("limit", (self.limit - items.len()).min(1000).to_string())];
-            for (name, value) in [("state", &self.state), ("kind", &self.kind), ("cursor", &cursor)] {
-                query.extend(value.clone().map(|value| (name, value)));
-            }
-            let mut page: Value = client.get(&PATH, &query).await?;
-            let found = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
-            let ended = found.is_empty();
-            items.extend(found);
-            cursor = page["next_cursor"].as_str().map(str::to_owned);
-            if ended || cursor.is_none() {
-                break;
-            }
-        }
-        Ok(items)
+        let listing = Listing {
+            path: &PATH,
+            filters: &[("state", self.state.clone()), ("kind", self.kind.clone())],
+            limit: self.limit,
+            nothing: "no jobs",
+            columns: &["id", "kind", "state", "priority", "attempts", "progress", "created_at", "reason"],
+            shown,
+        };
+        listing.print(client, self.json)
     }
 }
 
@@ -175,7 +151,7 @@ impl One {
         if self.json {
             output::json(&job)?;
         } else {
-            print(&job)?;
+            fields(&job)?;
         }
         Ok(Exit::Done)
     }
@@ -233,7 +209,7 @@ impl Submit {
         if self.json {
             output::json(&job)?;
         } else if self.wait {
-            print(&job)?;
+            fields(&job)?;
         } else {
             output::line(cell(job.get("id").unwrap_or(&Value::Null)))?;
         }
@@ -286,33 +262,10 @@ async fn wait(client: &Client, mut job: Map<String, Value>) -> anyhow::Result<Ma
     }
 }
 
-fn print(job: &Map<String, Value>) -> anyhow::Result<()> {
-    for (name, value) in job {
-        match value {
-            Value::Array(items) => {
-                output::line(format_args!("{name}:"))?;
-                for item in items {
-                    output::line(format_args!("  {}", cell(item)))?;
-                }
-            }
-            other => output::line(format_args!("{name}: {}", cell(other)))?,
-        }
-    }
-    Ok(())
-}
-
 fn shown(job: &Value, column: &str) -> String {
     match column {
         "progress" => format!("{:.0} %", job["progress"].as_f64().unwrap_or_default() * 100.0),
         "attempts" => format!("{}/{}", job["attempts"], job["max_attempts"]),
         _ => cell(&job[column]),
-    }
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::String(text) => output::clip(text, 2000),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
     }
 }

@@ -223,6 +223,7 @@ impl ActorConfig {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::config::problem::keys_of;
 
     #[test]
     fn defaults_are_valid() {
@@ -251,9 +252,7 @@ mod tests {
         assert!(error.to_string().contains("worker"), "{error}");
         let mut config = ActorsConfig::default();
         config.deduplicator.workers = 2;
-        let mut problems = Problems::default();
-        config.validate(&mut problems);
-        let found: Vec<String> = problems.into_found().into_iter().map(|problem| problem.key).collect();
+        let found = keys_of(|problems| config.validate(problems));
         assert_eq!(found, ["deduplicator.workers"]);
     }
 }

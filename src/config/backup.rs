@@ -125,11 +125,10 @@ impl BackupConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::problem::keys_of;
 
     fn problems_of(config: &BackupConfig) -> Vec<String> {
-        let mut problems = Problems::default();
-        config.validate(&mut problems);
-        problems.into_found().into_iter().map(|problem| problem.key).collect()
+        keys_of(|problems| config.validate(problems))
     }
 
     #[test]

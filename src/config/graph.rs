@@ -221,11 +221,10 @@ impl RepositoryConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::problem::keys_of;
 
     fn keys(config: &GraphConfig) -> Vec<String> {
-        let mut problems = Problems::default();
-        config.validate(&mut problems);
-        problems.into_found().into_iter().map(|problem| problem.key).collect()
+        keys_of(|problems| config.validate(problems))
     }
 
     #[test]

@@ -189,12 +189,11 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::config::problem::keys_of;
 
     fn problems(toml: &str) -> Vec<String> {
         let config: PostgresConfig = toml::from_str(toml).unwrap();
-        let mut problems = Problems::default();
-        config.validate(&mut problems);
-        problems.into_found().into_iter().map(|problem| problem.key).collect()
+        keys_of(|problems| config.validate(problems))
     }
 
     #[test]

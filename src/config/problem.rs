@@ -48,3 +48,11 @@ impl Problems {
         self.found
     }
 }
+
+/// The keys of what a check finds, for tests.
+#[cfg(test)]
+pub(crate) fn keys_of(check: impl FnOnce(&mut Problems)) -> Vec<String> {
+    let mut problems = Problems::default();
+    check(&mut problems);
+    problems.into_found().into_iter().map(|problem| problem.key).collect()
+}

@@ -179,11 +179,10 @@ impl QdrantConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::problem::keys_of;
 
     fn problems_of(config: &QdrantConfig) -> Vec<String> {
-        let mut problems = Problems::default();
-        config.validate(&mut problems);
-        problems.into_found().into_iter().map(|problem| problem.key).collect()
+        keys_of(|problems| config.validate(problems))
     }
 
     #[test]

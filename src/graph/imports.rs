@@ -18,7 +18,7 @@ use tree_sitter::Parser;
 use super::languages::Language;
 
 /// Changes whenever [`parse`] gives something else for the same text, so that what an older version kept is not used.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// Most imports taken from one file: bounds memory against generated or hostile files.
 const MAX_IMPORTS: usize = 20_000;
 /// Most names kept of one file, of each kind.
@@ -162,6 +162,14 @@ pub fn parse(language: Language, path: &str, source: &[u8], patience: Duration) 
     }
     let mut parser = Parser::new();
     parser.set_language(&language.grammar(path)).map_err(|_| ParseError::NoTree)?;
+    if language == Language::Python
+        && let Some(parts) = python::parts(source)
+    {
+        if parts.is_empty() {
+            return Ok(Parsed::default());
+        }
+        parser.set_included_ranges(&parts).map_err(|_| ParseError::NoTree)?;
+    }
     let deadline = Instant::now() + patience;
     let tree = syntax::tree(&mut parser, source, deadline)?;
     if tree.root_node().is_error() && tree.root_node().named_child_count() == 0 {

@@ -32,6 +32,8 @@ pub struct Plan {
     pub directed: bool,
     /// Walks and training.
     pub training: Node2VecConfig,
+    /// A commit that was learned before: while the repository is at it, nothing is learned.
+    pub known_commit: Option<String>,
 }
 
 /// Why nothing was learned.
@@ -43,6 +45,14 @@ pub enum LearnError {
     /// The graph can't be learned.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// It is still at the commit that was learned before.
+    #[error("{url} is unchanged, at commit {commit}")]
+    Unchanged {
+        /// The repository.
+        url: String,
+        /// The commit.
+        commit: String,
+    },
     /// It has nothing that could be learned.
     #[error("{url} has no source files in a language that is understood at commit {commit}")]
     NoSource {
@@ -66,7 +76,7 @@ impl LearnError {
         match self {
             Self::Repository(error) => error.is_retriable(),
             Self::Graph(error) => matches!(error, GraphError::Thread(_)),
-            Self::NoSource { .. } => false,
+            Self::NoSource { .. } | Self::Unchanged { .. } => false,
         }
     }
 }
@@ -166,6 +176,9 @@ pub fn learn(plan: &Plan, pool: &ThreadPool, observer: Observer<'_>) -> Result<L
     let started = Instant::now();
     let checkout = repository::fetch(&plan.source, &plan.limits, &plan.places, &read_observer)?;
     seconds.fetch = started.elapsed().as_secs_f64();
+    if let Some(commit) = plan.known_commit.clone().filter(|known| *known == checkout.commit()) {
+        return Err(LearnError::Unchanged { url: checkout.url().to_owned(), commit });
+    }
     let started = Instant::now();
     let graph = pool.install(|| dependencies::read(&checkout, &plan.options, &plan.limits, &read_observer))?;
     seconds.read = started.elapsed().as_secs_f64();

@@ -5,6 +5,7 @@
 
 mod config;
 mod embeddings;
+pub(super) mod negatives;
 pub(super) mod plan;
 
 use std::ops::ControlFlow;

@@ -1,9 +1,10 @@
 //! The reference trainer: the same objective on candle, with automatic derivatives, to check the hand-written one against.
 //!
-//! Loss and windows are those of `PyTorch` Geometric's `Node2Vec`, but for the offset added to products: a window's first node against the others, mean of
-//! `-ln(σ(h·h') + 1e-15)` over them plus mean of `-ln(1 - σ(h·h') + 1e-15)` over random nodes. A step follows the gradient
-//! of one walk's summed loss, so that learning rates mean the same here and there. Every step touches the whole table:
-//! this is for small graphs. With the feature `cuda` it runs on the first GPU if there is one.
+//! Loss and windows are those of `PyTorch` Geometric's `Node2Vec`, but for the offset added to products: a window's first
+//! node against the others, mean of `-ln(σ(h·h') + 1e-15)` over them plus mean of `-ln(1 - σ(h·h') + 1e-15)` over random
+//! nodes. A step follows the gradient of one window's summed loss, on the same walks and negatives and in the same order as
+//! the other's. Every step touches the whole table: this is for small graphs. With the feature `cuda` it runs on the first
+//! GPU if there is one.
 
 use candle_core::{Device, Tensor, Var};
 use candle_nn::ops::sigmoid;
@@ -12,9 +13,10 @@ use fastrand::Rng;
 
 use super::csr::Csr;
 use super::error::GraphError;
+use super::node2vec::negatives::{Negatives, Passage};
 use super::node2vec::plan::Plan;
 use super::node2vec::{Embeddings, EpochLoss, Node2VecConfig, Objective, Observer};
-use super::walks::{NodeAlias, Walker, Walks, below};
+use super::walks::{Walker, Walks};
 
 /// Least probability in a loss.
 const LEAST: f64 = 1e-15;
@@ -22,12 +24,11 @@ const LEAST: f64 = 1e-15;
 /// Tables, optimiser and where negatives come from.
 struct Reference<'a> {
     config: &'a Node2VecConfig,
-    nodes: u32,
     device: Device,
     own: Var,
     context: Var,
     optimiser: SGD,
-    negatives: Option<NodeAlias>,
+    negatives: Negatives,
 }
 
 /// Sums of an epoch: pairs, loss of near ones, loss of random ones.
@@ -62,8 +63,8 @@ pub(super) fn train(graph: &Csr, config: &Node2VecConfig, observer: Observer) ->
                 reference.optimiser.set_learning_rate(f64::from(plan.rate(epoch, batch, round)));
                 walker.walk(order.batch(batch, config.batch_size), &mut random, &mut walks);
                 sums.steps += walks.steps() as u64;
-                for walk in walks.iter() {
-                    reference.learn(walk, &mut random, &mut sums)?;
+                for passage in walks.iter().flat_map(|walk| Passage::of(walk, config)) {
+                    reference.learn(passage, &mut random, &mut sums)?;
                 }
                 if observer(plan.progress(epoch, batch, None)).is_break() {
                     return Err(GraphError::Cancelled { epoch: epoch + 1 });
@@ -86,51 +87,37 @@ impl<'a> Reference<'a> {
         let device = Device::cuda_if_available(0)?;
         let shape = (graph.nodes(), config.dimension);
         let own = Var::from_vec(plan.initial().flatten().collect::<Vec<f32>>(), shape, &device)?;
-        let (context, vars, negatives) = match config.objective {
-            Objective::SingleTable => (own.clone(), vec![own.clone()], None),
+        let (context, vars) = match config.objective {
+            Objective::SingleTable => (own.clone(), vec![own.clone()]),
             Objective::SkipGram => {
                 let context = Var::zeros(shape, candle_core::DType::F32, &device)?;
-                let weights: Vec<f32> = (0..plan.nodes).map(|node| graph.strength(node).powf(0.75)).collect();
-                (context.clone(), vec![own.clone(), context], NodeAlias::new(&weights))
+                (context.clone(), vec![own.clone(), context])
             }
         };
         let optimiser = SGD::new(vars, f64::from(config.learning_rate))?;
-        Ok(Self { config, nodes: plan.nodes, device, own, context, optimiser, negatives })
+        let negatives = Negatives::new(graph, config.objective);
+        Ok(Self { config, device, own, context, optimiser, negatives })
     }
 
-    /// One step with all windows of a walk.
-    fn learn(&mut self, walk: &[u32], random: &mut Rng, sums: &mut Sums) -> Result<(), GraphError> {
-        let size = self.config.context_size.min(walk.len());
-        if size < 2 {
-            return Ok(());
+    /// A step with each window of a passage.
+    fn learn(&mut self, passage: Passage, random: &mut Rng, sums: &mut Sums) -> Result<(), GraphError> {
+        let far: Vec<u32> = (0..passage.far(self.config)).map(|_| self.negatives.draw(random)).collect();
+        for window in passage.nodes.windows(passage.size) {
+            let near = passage.near();
+            let others = [&window[1..], &far].concat();
+            let first = Tensor::from_slice(&window[..1], 1, &self.device)?;
+            let others = Tensor::from_vec(others, near + far.len(), &self.device)?;
+            let own = self.own.index_select(&first, 0)?;
+            let products = own.broadcast_mul(&self.context.index_select(&others, 0)?)?.sum(1)?;
+            let chances = sigmoid(&(products + f64::from(self.config.product_offset()))?)?;
+            let near_loss = (chances.narrow(0, 0, near)? + LEAST)?.log()?.sum_all()?.neg()?;
+            let far_loss = ((1.0 - chances.narrow(0, near, far.len())?)? + LEAST)?.log()?.sum_all()?.neg()?;
+            self.optimiser.backward_step(&(&near_loss + &far_loss)?)?;
+            sums.near += near as u64;
+            sums.far += far.len() as u64;
+            sums.near_loss += f64::from(near_loss.to_scalar::<f32>()?);
+            sums.far_loss += f64::from(far_loss.to_scalar::<f32>()?);
         }
-        let (near, far) = (size - 1, (size - 1) * self.config.negatives);
-        let (mut firsts, mut others) = (Vec::new(), Vec::new());
-        for window in walk.windows(size) {
-            firsts.push(window[0]);
-            others.extend_from_slice(&window[1..]);
-            for _ in 0..far {
-                others.push(match &self.negatives {
-                    Some(alias) => alias.draw(random),
-                    None => below(random, self.nodes),
-                });
-            }
-        }
-        let windows = firsts.len();
-        let firsts = Tensor::from_vec(firsts, windows, &self.device)?;
-        let others = Tensor::from_vec(others, windows * (near + far), &self.device)?;
-        let own = self.own.index_select(&firsts, 0)?.unsqueeze(1)?;
-        let shape = (windows, near + far, self.config.dimension);
-        let context = self.context.index_select(&others, 0)?.reshape(shape)?;
-        let products = own.broadcast_mul(&context)?.sum(2)?;
-        let chances = sigmoid(&(products + f64::from(self.config.product_offset()))?)?;
-        let near_loss = (chances.narrow(1, 0, near)? + LEAST)?.log()?.sum_all()?.neg()?;
-        let far_loss = ((1.0 - chances.narrow(1, near, far)?)? + LEAST)?.log()?.sum_all()?.neg()?;
-        self.optimiser.backward_step(&(&near_loss + &far_loss)?)?;
-        sums.near += (windows * near) as u64;
-        sums.far += (windows * far) as u64;
-        sums.near_loss += f64::from(near_loss.to_scalar::<f32>()?);
-        sums.far_loss += f64::from(far_loss.to_scalar::<f32>()?);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! Batches of start nodes are taken by whichever thread is free. A batch draws its walks and negatives from random
 //! numbers of its own, so that the walks of a seed are the same on any number of threads.
 
+mod desk;
 mod kernel;
 mod lesson;
 mod simd;
@@ -17,9 +18,10 @@ use self::lesson::{Lesson, Tally};
 use self::table::Table;
 use super::csr::Csr;
 use super::error::GraphError;
+use super::node2vec::negatives::Negatives;
 use super::node2vec::plan::{Order, Plan};
 use super::node2vec::{Embeddings, EpochLoss, Node2VecConfig, Objective, Observer};
-use super::walks::{NodeAlias, Walker};
+use super::walks::Walker;
 
 /// How often the observer is told how far an epoch is.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -32,8 +34,7 @@ struct Shared<'a> {
     own: Table,
     /// Vectors of nodes as contexts, where they are others.
     context: Option<Table>,
-    /// Negatives are drawn evenly where there is none.
-    negatives: Option<NodeAlias>,
+    negatives: Negatives,
     next: AtomicUsize,
     stop: AtomicBool,
 }
@@ -69,12 +70,9 @@ impl<'a> Shared<'a> {
         let walker = Walker::new(graph, config.walk_length, config.p, config.q)?;
         let plan = Plan::new(graph, config);
         let own = Table::filled(graph.nodes(), config.dimension, plan.initial());
-        let (context, negatives) = match config.objective {
-            Objective::SingleTable => (None, None),
-            Objective::SkipGram => {
-                let weights: Vec<f32> = (0..plan.nodes).map(|node| graph.strength(node).powf(0.75)).collect();
-                (Some(Table::zero(graph.nodes(), config.dimension)), NodeAlias::new(&weights))
-            }
+        let context = match config.objective {
+            Objective::SingleTable => None,
+            Objective::SkipGram => Some(Table::zero(graph.nodes(), config.dimension)),
         };
         Ok(Self {
             config,
@@ -82,7 +80,7 @@ impl<'a> Shared<'a> {
             walker,
             own,
             context,
-            negatives,
+            negatives: Negatives::new(graph, config.objective),
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         })
@@ -124,7 +122,7 @@ impl<'a> Shared<'a> {
 
     /// Takes batches until there are none or someone says stop.
     fn work(&self, epoch: usize, order: &Order, tell: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Tally {
-        let mut lesson = Lesson::new(self.config, &self.own, self.context.as_ref(), self.negatives.as_ref());
+        let mut lesson = Lesson::new(self.config, &self.own, self.context.as_ref(), &self.negatives);
         loop {
             let batch = self.next.fetch_add(1, Ordering::Relaxed);
             if batch >= self.plan.batches {

@@ -27,6 +27,15 @@ pub struct StoreFigures {
     pub dead_ever: u64,
 }
 
+/// Files of learned graphs in a store at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphFigures {
+    /// Files of published graphs, each with its vector.
+    pub files: u64,
+    /// Files of trainings that are on their way, when all of them will be there.
+    pub unfinished: u64,
+}
+
 /// Offsets of one partition that are asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffsetRange {

@@ -101,6 +101,26 @@ pub enum Similar {
     Found(Graph, Vec<NearFile>),
 }
 
+/// A training, published or on its way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Training {
+    /// Its graph.
+    pub graph: Graph,
+    /// Whether it is the one of its repository that counts.
+    pub is_published: bool,
+}
+
+/// How the vectors of files that are kept elsewhere too differ from those of the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct GraphDrift {
+    /// Vectors of published graphs that are there as they are in the store.
+    pub same: u64,
+    /// Those that are not there, or otherwise.
+    pub missing: u64,
+    /// Vectors that no training of the store has.
+    pub extra: u64,
+}
+
 /// Keeps learned graphs, one per repository.
 pub trait GraphStore: Send + Sync {
     /// Begins a training. What another began for the same repository and did not publish is dropped: the newest counts.
@@ -125,6 +145,26 @@ pub trait GraphStore: Send + Sync {
 
     /// Trainings that were begun and neither published nor dropped.
     fn unfinished(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// The published graph of a repository.
+    fn published<'a>(&'a self, repo_url: &'a str) -> BoxFuture<'a, Result<Option<Graph>, StoreError>>;
+
+    /// Every training there is, the newest first.
+    fn trainings(&self) -> BoxFuture<'_, Result<Vec<Training>, StoreError>>;
+
+    /// Files of a training in the order of their paths, at most [`BATCH_FILES`], from after a path on.
+    fn files_after<'a>(
+        &'a self,
+        id: &'a str,
+        path: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<FileVector>, StoreError>>;
+
+    /// Compares vectors that are kept elsewhere too with those of the store, while both are in use, and mends them unless
+    /// it is a dry run; `None` if the store alone has them. Safe to drop halfway.
+    fn reconcile(&self, dry_run: bool) -> BoxFuture<'_, Result<Option<GraphDrift>, StoreError>> {
+        let _ = dry_run;
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// Values as a column of bytes, little-endian.

@@ -132,6 +132,18 @@ async fn repository_is_learned_and_asked_and_a_new_commit_takes_the_old_ones_pla
     let (_, text) = daemon.get_text("/metrics").await;
     assert!(text.lines().any(|line| line.starts_with("tidemill_graph_training_loss ")), "{text}");
 
+    let same = learned(&daemon, &url).await;
+    let said = &same["metrics"];
+    assert_eq!((&said["unchanged"], &said["commit"]), (&json!(true), &metrics["commit"]), "{same}");
+    assert_eq!(said["graph_id"], metrics["graph_id"], "the graph is the one before");
+    assert!(said["reason"].as_str().is_some_and(|reason| reason.contains("same settings")), "{same}");
+    for payload in [json!({ "repo_url": url, "seed": 7 }), json!({ "repo_url": url, "seed": 7, "force": true })] {
+        let (status, job) = daemon.post("/v1/jobs", &json!({ "kind": "graph", "payload": payload })).await;
+        assert_eq!(status, 202, "{job}");
+        let job = ended(&daemon, job["id"].as_str().unwrap()).await;
+        assert!(job["metrics"]["unchanged"].is_null() && job["metrics"]["files"] == 27, "{job}");
+    }
+
     commit(&git2::Repository::open(source.path()).unwrap(), &[("gamma.py".to_owned(), "import alpha.m1\n".to_owned())]);
     let again = learned(&daemon, &url).await;
     assert_ne!(again["metrics"]["commit"], metrics["commit"]);
@@ -141,7 +153,7 @@ async fn repository_is_learned_and_asked_and_a_new_commit_takes_the_old_ones_pla
 
     daemon.kill_and_restart().await;
     assert_eq!(daemon.get(&similar(&url, "gamma.py")).await.0, 200, "it survives");
-    assert_eq!(daemon.get(HISTORY).await.1["items"].as_array().unwrap().len(), 2);
+    assert_eq!(daemon.get(HISTORY).await.1["items"].as_array().unwrap().len(), 5, "the unchanged one is there too");
     assert!(left_over(&directory.path().join("data")).is_empty());
 }
 

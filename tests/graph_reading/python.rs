@@ -1,5 +1,11 @@
 //! Python's imports.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidemill::graph::imports::{Parsed, parse};
+use tidemill::graph::languages::Language;
+
 use crate::fixture::{graph_of, imports_of, unresolved};
 
 #[test]
@@ -122,4 +128,47 @@ fn what_can_be_read_of_a_broken_file_is_read() {
     ]);
     assert!(imports_of(&graph, "a.py").contains(&"b.py"));
     assert_eq!(imports_of(&graph, "b.py"), ["c.py"]);
+}
+
+/// Imports that a module has when only its import statements are parsed, and when all of it is: that it speaks of imports
+/// by call makes the difference.
+fn both_ways(module: &[u8]) -> [Parsed; 2] {
+    let whole = [module, b"\n# import_module\n"].concat();
+    [module, &whole].map(|text| parse(Language::Python, "m.py", text, Duration::from_mins(1)).unwrap())
+}
+
+/// `TIDEMILL_TEST_PYTHON=FOLDER` tries every module under a folder as well, such as that of Python's own library.
+#[test]
+fn parsing_import_statements_alone_finds_the_same_as_parsing_everything() {
+    let mut modules: Vec<(String, Vec<u8>)> = [
+        "import a.b as c, d\nfrom . import (\n  e as f, # )\n  g,\n)\nx = 1; import h ; from ..i import *",
+        "\"\"\"import no\n>>> from no import no\n\"\"\"\r\nif x:\r\n    import a\r\nelse: from b import c # import no\r\n",
+        "def f(x: int = 3, *a: 'from', **k) -> Dict[str, int]:\n\tfrom a import \\\n\t\tb\n\treturn {1: lambda: 2}\n",
+        "class A:\n  import a\n\n  async def b(self):\n    try: import c\n    except E: pass\n    finally:\n      import d\n",
+        "x = r'\\' ; y = f'{z!r:>{w}} import no'; z = rb'''\nimport no'''\nraise E from e\n",
+        "from __future__ import annotations\nfrom a import b\ndef g():\n    yield from a\n",
+        "\u{feff}import é, 名.前\n",
+        "print(f'{a[\"b\"]}')\nmatch a:\n  case 1: import b\n",
+    ]
+    .iter()
+    .map(|text| (String::from("written here"), text.as_bytes().to_vec()))
+    .collect();
+    let mut folders: Vec<_> = std::env::var_os("TIDEMILL_TEST_PYTHON").map(PathBuf::from).into_iter().collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|end| end == "py") {
+                modules.push((entry.display().to_string(), std::fs::read(&entry).unwrap()));
+            }
+        }
+    }
+    let mut wrong = Vec::new();
+    for (name, text) in modules {
+        let [parts, whole] = both_ways(&text);
+        if parts.imports != whole.imports {
+            wrong.push((name, parts.imports, whole.imports));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeZone, Utc};
 use serde_json::json;
 use tidemill::stores::documents::StoreError;
-use tidemill::stores::graphs::{BATCH_FILES, FileVector, Graph, GraphStore, NearFile, Similar, cosine};
+use tidemill::stores::graphs::{BATCH_FILES, FileVector, Graph, GraphStore, NearFile, Similar, Training, cosine};
 
 pub const REPO: &str = "https://example.com/a/b";
 
@@ -257,6 +257,37 @@ pub async fn everything_survives_reopening(fresh: Fresh) {
     assert_eq!(store.unfinished().await.unwrap(), 1);
 }
 
+pub async fn trainings_and_their_files_can_be_read_whole(fresh: Fresh) {
+    let store = fresh.open();
+    let many = files(2 * BATCH_FILES + 7, 0.5);
+    learn(&*store, "one", REPO, &many).await;
+    let later = Graph { trained_at: time(60), ..graph("two", REPO, 9) };
+    store.begin(later.clone()).await.unwrap();
+    store.add("two", files(2, 1.0)).await.unwrap();
+    let published = graph("one", REPO, many.len());
+    assert_eq!(store.published(REPO).await.unwrap().as_ref(), Some(&published));
+    assert_eq!(store.published("https://example.com/a/c").await.unwrap(), None);
+    let trainings = [(later, false), (published, true)];
+    let trainings = trainings.map(|(graph, is_published)| Training { graph, is_published });
+    assert_eq!(store.trainings().await.unwrap(), trainings, "newest first");
+    let (mut read, mut batches) = (Vec::<FileVector>::new(), Vec::new());
+    loop {
+        let after = read.last().map(|file| file.path.clone());
+        let batch = store.files_after("one", after.as_deref()).await.unwrap();
+        batches.push(batch.len());
+        read.extend(batch);
+        if batches.last() < Some(&BATCH_FILES) {
+            break;
+        }
+    }
+    assert_eq!(batches, [BATCH_FILES, BATCH_FILES, 7]);
+    let mut expected = many;
+    expected.sort_by(|left, right| left.path.cmp(&right.path));
+    assert_eq!(read, expected);
+    assert_eq!(store.files_after("two", None).await.unwrap().len(), 2);
+    assert_eq!(store.files_after("three", None).await.unwrap(), []);
+}
+
 pub async fn hostile_names_are_data(fresh: Fresh) {
     let store = fresh.open();
     let names = ["a'; DROP TABLE graphs;--", "nul\u{0}/byte", "ünï/\u{1F680}", "%_\\", "\u{10FFFE}0"];
@@ -271,5 +302,9 @@ pub async fn hostile_names_are_data(fresh: Fresh) {
         let (of, found) = near(&*store, repo_url, name, 10).await;
         assert_eq!((&*of.id, found.len()), ("o'ne", names.len() - 1));
         assert!(found.iter().all(|near| names.contains(&&*near.file_path)));
+        let left: Vec<FileVector> = store.files_after("o'ne", Some(name)).await.unwrap();
+        assert!(left.iter().all(|file| &*file.path != name && names.contains(&&*file.path)));
     }
+    assert_eq!(store.files_after("o'ne", None).await.unwrap().len(), names.len());
+    assert_eq!(&*store.published(repo_url).await.unwrap().unwrap().id, "o'ne");
 }

@@ -38,7 +38,7 @@ fn entry(index: u64) -> VectorEntry {
 }
 
 /// A store with documents, and an index that lacks two, has two otherwise, and one too many.
-async fn differing(directory: &tempfile::TempDir) -> (Arc<dyn DocumentStore>, Arc<dyn VectorIndex>) {
+async fn differing(directory: &tempfile::TempDir) -> (Arc<SqliteStore>, Arc<dyn VectorIndex>) {
     let store = SqliteStore::open(&directory.path().join("a.sqlite3"), &StoreConfig::default()).unwrap();
     let rows = (0..DOCUMENTS).map(|index| {
         let mut row = row(index);
@@ -67,10 +67,11 @@ async fn differing(directory: &tempfile::TempDir) -> (Arc<dyn DocumentStore>, Ar
     (Arc::new(store), Arc::new(index))
 }
 
-fn registry(store: &Arc<dyn DocumentStore>, index: &Arc<dyn VectorIndex>) -> Registry {
+fn registry(store: &Arc<SqliteStore>, index: &Arc<dyn VectorIndex>) -> Registry {
     let (store, index) = (store.clone(), index.clone());
-    Registry::default()
-        .register("reindex", "repairs", move |request, ctx| reindex::run(store.clone(), index.clone(), request, ctx))
+    Registry::default().register("reindex", "repairs", move |request, ctx| {
+        reindex::run(store.clone(), index.clone(), store.clone(), request, ctx)
+    })
 }
 
 #[tokio::test]
@@ -109,7 +110,8 @@ async fn reindex_that_is_called_off_ends_and_leaves_the_rest() {
     let running = RunningJob::new(&job, lease);
     running.stop(Cause::CalledOff);
     let outcome =
-        reindex::run(store, index.clone(), reindex::ReindexRequest::default(), JobContext::new(running)).await;
+        reindex::run(store.clone(), index.clone(), store, reindex::ReindexRequest::default(), JobContext::new(running))
+            .await;
     assert_eq!(outcome, Err(JobFailure::Stopped));
     assert_eq!(index.len(), before);
 }

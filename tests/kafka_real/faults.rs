@@ -16,7 +16,7 @@ use crate::services::{PATIENCE, eventually, free_port};
 const PARTITIONS: usize = 3;
 
 /// Names and settings of one scenario.
-struct Scenario {
+pub struct Scenario {
     brokers: String,
     prefix: String,
     directory: tempfile::TempDir,
@@ -25,7 +25,7 @@ struct Scenario {
 }
 
 impl Scenario {
-    fn new(broker: &Kafka, further: &[&str]) -> Self {
+    pub fn new(broker: &Kafka, further: &[&str]) -> Self {
         let (brokers, prefix) = (broker.brokers().to_owned(), unique("fault"));
         let mut settings = vec![
             "log.backend=kafka".to_owned(),
@@ -45,11 +45,11 @@ impl Scenario {
         Self { brokers, prefix, directory: tempfile::tempdir().unwrap(), settings }
     }
 
-    fn directory(&self, name: &str) -> PathBuf {
+    pub fn directory(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    async fn daemon(&self, name: &str, further: &[&str]) -> Daemon {
+    pub async fn daemon(&self, name: &str, further: &[&str]) -> Daemon {
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).chain(further.iter().copied()).collect();
         Daemon::start(&self.directory(name), &settings).await
     }
@@ -58,7 +58,7 @@ impl Scenario {
         format!("{}-{name}", self.prefix)
     }
 
-    async fn produce(&self, samples: &[Sample]) {
+    pub async fn produce(&self, samples: &[Sample]) {
         let records: Vec<_> = samples.iter().map(|sample| (sample.id.clone(), sample.body.to_string())).collect();
         produce(&self.brokers, &self.topic("documents"), &records).await;
     }
@@ -70,7 +70,7 @@ impl Scenario {
     }
 
     /// Waits until each document has one analysis, and no more come when the daemons have nothing to do any more.
-    async fn each_is_published_once(&self, samples: &[Sample], daemons: &[&Daemon]) {
+    pub async fn each_is_published_once(&self, samples: &[Sample], daemons: &[&Daemon]) {
         let ids: Vec<&String> = samples.iter().map(|sample| &sample.id).collect();
         let logs = || daemons.iter().map(|daemon| daemon.log_tail()).collect::<Vec<_>>().join("\n---\n");
         let all_there = eventually(PATIENCE, async || {
@@ -90,7 +90,7 @@ impl Scenario {
 }
 
 /// Documents that are all new, so that their verdicts do not depend on the order of partitions.
-fn fresh(count: usize, seed: u64) -> Vec<Sample> {
+pub fn fresh(count: usize, seed: u64) -> Vec<Sample> {
     let mut samples = corpus(count * 5 / 4, seed);
     samples.retain(|sample| sample.expected == Expected::Stored);
     samples.truncate(count);
@@ -98,7 +98,7 @@ fn fresh(count: usize, seed: u64) -> Vec<Sample> {
     samples
 }
 
-async fn each_is_stored(samples: &[Sample], daemon: &Daemon) {
+pub async fn each_is_stored(samples: &[Sample], daemon: &Daemon) {
     let stored: Vec<String> =
         daemon.all("/v1/documents").await.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect();
     each_once(samples.iter().map(|sample| &sample.id), &stored).unwrap();

@@ -1,8 +1,6 @@
 //! What a server may do to a daemon that has work: after each of it, verdicts equal acknowledged documents, each once.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,11 +9,10 @@ use crate::breakable;
 use crate::corpus::{Expected, POISON, Sample, corpus};
 use crate::process::Daemon;
 use crate::server::{PASSWORD, Server, sql_at};
+use crate::small_disk::SmallDisk;
 
 /// Documents of a round, acknowledged while the fault lasts.
 const ROUND: usize = 100;
-/// Room of the small disk.
-const DISK: &str = "size=96m,mode=0777";
 
 /// Settings of a daemon that is quick to notice.
 pub fn settings(url: &str) -> Vec<String> {
@@ -152,31 +149,10 @@ async fn server_that_breaks_under_load_costs_no_verdict() {
     disk_full(&server, &daemon, &samples).await;
 }
 
-/// A file system of its own, unmounted when dropped.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(place: &Path) -> Result<Self, String> {
-        std::fs::create_dir(place).map_err(|error| error.to_string())?;
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(place).output();
-        match output {
-            Ok(output) if output.status.success() => Ok(Self(place.to_owned())),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-l"]).arg(&self.0).status();
-    }
-}
-
 /// The database moves to a small disk, which then is filled; the server refuses writes and answers everything else.
 async fn disk_full(server: &Server, daemon: &Daemon, samples: &[Sample]) {
     let place = server.home().join("small");
-    let disk = match SmallDisk::mount(&place) {
+    let disk = match SmallDisk::mount(&place, 96) {
         Ok(disk) => disk,
         Err(why) => return crate::services::skip("a small disk", why),
     };
@@ -190,10 +166,8 @@ async fn disk_full(server: &Server, daemon: &Daemon, samples: &[Sample]) {
     server.sql_as_admin("postgres", moved);
     server.sql_as_admin("postgres", "ALTER DATABASE shaken SET TABLESPACE small");
     server.sql_as_admin("postgres", "ALTER DATABASE shaken ALLOW_CONNECTIONS true");
-    let filler = place.join("filler");
     under_load(daemon, samples, 5, async {
-        let _ = Command::new("dd").args(["if=/dev/zero", "bs=64k"]).arg(format!("of={}", filler.display())).output();
-        let _ = Command::new("dd").args(["if=/dev/zero", "bs=512", "conv=notrunc", "oflag=append"]).arg(format!("of={}", filler.display())).output();
+        disk.fill();
         // what fits into pages that are there already is still written: take bigger and bigger bites
         let bite = "INSERT INTO raw.documents SELECT 'filler-' || g, '', '', NULL, NULL, repeat(md5(g::text), 60), NULL, NULL, NULL,
             '[]', NULL, '{}', '', 0, '', 0, 0 FROM generate_series(1, 2000) g";
@@ -202,7 +176,7 @@ async fn disk_full(server: &Server, daemon: &Daemon, samples: &[Sample]) {
     })
     .await;
     not_ready(daemon, "No space left").await;
-    std::fs::remove_file(&filler).unwrap();
+    disk.make_room();
     check("disk full", daemon, samples).await;
     // the server lives on the disk: it must not look at it once it is gone
     drop(disk);

@@ -1,7 +1,6 @@
 //! Two pipelines over one Qdrant and one document store, as two daemons of a group are: near copies reach both at once.
 //! Their texts have nothing in common: only the check by meaning can tell.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,22 +14,18 @@ use serde_json::json;
 use tidemill::actors::deduplicator::Deduplicator;
 use tidemill::actors::fingerprinter::Fingerprinter;
 use tidemill::actors::shared::{PendingVectors, Recall, bury};
-use tidemill::actors::sql_writer::{SqlWriter, Verdict};
+use tidemill::actors::sql_writer::SqlWriter;
 use tidemill::actors::vector_writer::VectorWriter;
 use tidemill::config::cache::CacheConfig;
 use tidemill::config::dedup::DedupConfig;
 use tidemill::config::documents::DocumentsConfig;
-use tidemill::messages::analysis::VerdictLabel;
 use tidemill::messages::code::ErrorCode;
-use tidemill::messages::dead_letter::{DeadLetter, StoredDeadLetter};
-use tidemill::messages::delivery::{Delivery, Ledger};
 use tidemill::messages::document::Document;
-use tidemill::messages::pipeline::{Embedded, Fingerprinted, Intake, Judged, Sighting};
-use tidemill::messages::record::{Position, Record};
+use tidemill::messages::pipeline::{Embedded, Fingerprinted, Judged, Sighting};
 use tidemill::models::Encoded;
 use tidemill::stores::cache::Cache;
 use tidemill::stores::claims::LocalClaims;
-use tidemill::stores::documents::{DocumentStore, StoreError};
+use tidemill::stores::documents::StoreError;
 use tidemill::stores::lock::{ClusterLock, Lease, LeaseKeeper, LocalLock, LockRequest};
 use tidemill::stores::qdrant::QdrantIndex;
 use tidemill::stores::vectors::VectorIndex;
@@ -39,11 +34,11 @@ use tidemill::supervisors::{
 };
 use tidemill::text::decode::decode;
 use tidemill::text::near_duplicates::DuplicateMemory;
-use tokio::sync::mpsc;
 
 use crate::server::QdrantTestServer;
 use crate::suite::{DIMENSION, near, random_vector};
-use crate::{PATIENCE, Place, embedding};
+use crate::two_daemons::{End, Graves, Group, Outcome, Source, judged_once};
+use crate::{Place, embedding};
 
 /// One group in so many has poison at the first daemon, behind the check.
 const POISON_EVERY: usize = 10;
@@ -95,76 +90,6 @@ impl Actor for Analyzer {
             ctx.done(1);
         }
         Ok(())
-    }
-}
-
-/// What became durable, in order.
-#[derive(Default)]
-struct Outcome {
-    verdicts: Mutex<Vec<Arc<str>>>,
-    dead: Mutex<Vec<Arc<str>>>,
-}
-
-/// The end of the way.
-struct End(Arc<Outcome>);
-
-impl Actor for End {
-    type Message = Verdict;
-
-    async fn handle(&mut self, batch: Vec<Verdict>, _: &Context<Verdict>) -> Result<(), Fault> {
-        for verdict in batch {
-            self.0.verdicts.lock().push(Arc::clone(&verdict.analysis.document_id));
-            verdict.judged.delivery.complete();
-        }
-        Ok(())
-    }
-}
-
-/// Keeps dead letters in the store, as the daemon does.
-struct Graves(Arc<dyn DocumentStore>, Arc<Outcome>);
-
-impl Actor for Graves {
-    type Message = DeadLetter;
-
-    async fn handle(&mut self, batch: Vec<DeadLetter>, _: &Context<DeadLetter>) -> Result<(), Fault> {
-        for letter in batch {
-            let Position { topic, partition, offset } = letter.delivery.position().clone();
-            let stored = StoredDeadLetter {
-                id: StoredDeadLetter::id_of(&topic, partition, offset),
-                document_id: letter.document_id.clone(),
-                correlation_id: letter.delivery.correlation_id().to_string(),
-                stage: letter.stage,
-                code: letter.code,
-                error: letter.error,
-                attempts: letter.attempts,
-                history: letter.history,
-                topic,
-                partition,
-                offset,
-                first_seen: Utc::now(),
-                dead_at: Utc::now(),
-                replayed_at: None,
-                key: None,
-                value: Vec::new(),
-                headers: Vec::new(),
-            };
-            self.0.write_dead_letter(stored).await.unwrap();
-            self.1.dead.lock().extend(letter.document_id);
-            letter.delivery.complete();
-        }
-        Ok(())
-    }
-}
-
-/// Delivers what comes back again.
-struct Again(mpsc::Sender<Record>, Mutex<usize>);
-
-impl Ledger for Again {
-    fn completed(&self, _: &Position, _: u64) {
-        *self.1.lock() += 1;
-    }
-    fn returned(&self, record: Record, _: u64) {
-        let _ = self.0.try_send(record);
     }
 }
 
@@ -229,9 +154,7 @@ impl Installation {
 /// One daemon's part of the document path.
 struct Daemon {
     tree: Tree,
-    fingerprinter: Mailbox<Intake>,
-    ledger: Arc<Again>,
-    returned: mpsc::Receiver<Record>,
+    source: Source,
     outcome: Arc<Outcome>,
 }
 
@@ -322,30 +245,7 @@ impl Daemon {
                 .batch(BatchPolicy::of(8))
             });
         let tree = start(spec, Options::default()).await.unwrap();
-        let (sender, returned) = mpsc::channel(10_000);
-        Self { tree, fingerprinter, ledger: Arc::new(Again(sender, Mutex::new(0))), returned, outcome }
-    }
-
-    /// Delivers these documents, and again what comes back, until each has its verdict.
-    async fn work(&mut self, partition: i32, documents: &[Arc<Document>]) {
-        let deliver = |offset: i64| {
-            let position = Position { topic: "documents".into(), partition, offset };
-            let record =
-                Record { position, timestamp_ms: 0, key: None, value: bytes::Bytes::new(), headers: Vec::new() };
-            let delivery = Delivery::new(record, 0, self.ledger.clone());
-            Intake { delivery, document: Arc::clone(&documents[usize::try_from(offset).unwrap()]) }
-        };
-        for offset in 0..documents.len() {
-            self.fingerprinter.send(deliver(i64::try_from(offset).unwrap())).await.unwrap();
-        }
-        let started = Instant::now();
-        while *self.ledger.1.lock() < documents.len() {
-            assert!(started.elapsed() < PATIENCE, "{} of {}", self.ledger.1.lock(), documents.len());
-            while let Ok(record) = self.returned.try_recv() {
-                self.fingerprinter.send(deliver(record.position.offset)).await.unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        Self { tree, source: Source::new(fingerprinter), outcome }
     }
 }
 
@@ -357,7 +257,7 @@ fn two_daemons(groups: usize, seed: u64, lock: Arc<dyn ClusterLock>, meanwhile: 
         let (first, second) = (installation.documents(0), installation.documents(1));
         let done = AtomicBool::new(false);
         let work = async {
-            tokio::join!(one.work(0, &first), two.work(1, &second));
+            tokio::join!(one.source.work(0, &first), two.source.work(1, &second));
             done.store(true, Ordering::Relaxed);
         };
         let server = installation.place.server();
@@ -377,36 +277,12 @@ fn two_daemons(groups: usize, seed: u64, lock: Arc<dyn ClusterLock>, meanwhile: 
 
 /// Every document has exactly one verdict, of each group exactly one is stored, which the others name, and the vectors
 /// are those of the stored documents, with no claim left.
-async fn check(installation: &mut Installation, outcomes: &[&Arc<Outcome>], documents: usize) {
-    let mut times: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for outcome in outcomes {
-        for id in outcome.verdicts.lock().iter().chain(outcome.dead.lock().iter()) {
-            *times.entry(Arc::clone(id)).or_default() += 1;
-        }
-    }
-    assert_eq!(times.len(), documents, "every document has a verdict");
-    assert!(times.values().all(|count| *count == 1), "each once: {times:?}");
-    let ids: Vec<Arc<str>> = times.into_keys().collect();
-    let mut groups: HashMap<usize, Vec<(Arc<str>, VerdictLabel, Option<Arc<str>>)>> = HashMap::new();
-    for stored in installation.place.store.get_many(&ids).await.unwrap() {
-        let verdict = (Arc::clone(&stored.document.id), stored.analysis.verdict, stored.analysis.duplicate_of);
-        groups.entry(group_of(&stored.document.id)).or_default().push(verdict);
-    }
+async fn check(installation: &mut Installation, outcomes: &[&Outcome], documents: usize) {
+    let groups = judged_once(&*installation.place.store, outcomes, documents).await;
     assert_eq!(groups.len(), installation.groups.len());
-    let (mut across, mut originals) = (0, Vec::new());
-    for (group, verdicts) in groups {
-        let stored: Vec<_> = verdicts.iter().filter(|(_, label, _)| *label == VerdictLabel::Stored).collect();
-        assert_eq!(stored.len(), 1, "group {group}: {verdicts:?}");
-        let original = Arc::clone(&stored[0].0);
-        let daemon = |id: &str| id.split(['@', '-']).nth(1).unwrap().to_owned();
-        for (id, label, of) in &verdicts {
-            if *label == VerdictLabel::Duplicate {
-                assert_eq!(of.as_ref(), Some(&original), "group {group}");
-                across += usize::from(daemon(id) != daemon(&original));
-            }
-        }
-        originals.push(original);
-    }
+    let daemon = |id: &str| id.split(['@', '-']).nth(1).unwrap().to_owned();
+    let elsewhere = |group: &Group| group.copies.iter().filter(|copy| daemon(copy) != daemon(&group.original)).count();
+    let across: usize = groups.iter().map(elsewhere).sum();
     let name = installation.place.config.collection.clone();
     let mut store = installation.place.server().shared.store.lock();
     let points: Vec<u128> = store
@@ -419,10 +295,11 @@ async fn check(installation: &mut Installation, outcomes: &[&Arc<Outcome>], docu
             crate::server::Name::Number(_) => unreachable!(),
         })
         .collect();
-    let mut expected: Vec<u128> = originals.iter().map(|id| tidemill::stores::qdrant::point_id(id).as_u128()).collect();
+    let mut expected: Vec<u128> =
+        groups.iter().map(|group| tidemill::stores::qdrant::point_id(&group.original).as_u128()).collect();
     expected.sort_unstable();
     assert_eq!(points, expected, "vectors equal stored documents, no claim is left");
-    println!("{} groups, {across} copies name an original at the other daemon", originals.len());
+    println!("{} groups, {across} copies name an original at the other daemon", groups.len());
 }
 
 fn local() -> Arc<dyn ClusterLock> {

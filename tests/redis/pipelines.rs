@@ -1,9 +1,8 @@
 //! Two pipelines over one Redis and one document store, as two daemons of a group are: copies reach both at once.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::FutureExt as _;
@@ -11,18 +10,15 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tidemill::actors::fingerprinter::Fingerprinter;
 use tidemill::actors::shared::{PendingVectors, Recall, bury};
-use tidemill::actors::sql_writer::{SqlWriter, Verdict};
+use tidemill::actors::sql_writer::SqlWriter;
 use tidemill::config::dedup::DedupConfig;
 use tidemill::config::documents::DocumentsConfig;
 use tidemill::config::redis::RedisConfig;
 use tidemill::config::store::{StoreConfig, VectorsConfig};
-use tidemill::messages::analysis::{EmbeddingInfo, VerdictLabel};
+use tidemill::messages::analysis::EmbeddingInfo;
 use tidemill::messages::code::ErrorCode;
-use tidemill::messages::dead_letter::{DeadLetter, StoredDeadLetter};
-use tidemill::messages::delivery::{Delivery, Ledger};
 use tidemill::messages::document::Document;
-use tidemill::messages::pipeline::{Fingerprinted, Intake, Judged, Sighting};
-use tidemill::messages::record::{Position, Record};
+use tidemill::messages::pipeline::{Fingerprinted, Judged, Sighting};
 use tidemill::models::Encoder;
 use tidemill::models::hashing::HashingEncoder;
 use tidemill::stores::documents::DocumentStore;
@@ -35,10 +31,10 @@ use tidemill::supervisors::{
 };
 use tidemill::text::decode::decode;
 use tidemill::text::near_duplicates::DuplicateMemory;
-use tokio::sync::mpsc;
 
 use crate::server::{self, Server};
 use crate::settings;
+use crate::two_daemons::{End, Graves, Outcome, Source, judged_once};
 
 /// Groups of copies, each with one document at each daemon.
 const GROUPS: usize = 240;
@@ -73,82 +69,10 @@ impl Actor for Middle {
     }
 }
 
-/// What became durable, in order.
-#[derive(Default)]
-struct Outcome {
-    verdicts: Mutex<Vec<Arc<str>>>,
-    dead: Mutex<Vec<Arc<str>>>,
-}
-
-/// The end of the way.
-struct End(Arc<Outcome>);
-
-impl Actor for End {
-    type Message = Verdict;
-
-    async fn handle(&mut self, batch: Vec<Verdict>, _: &Context<Verdict>) -> Result<(), Fault> {
-        for verdict in batch {
-            self.0.verdicts.lock().push(Arc::clone(&verdict.analysis.document_id));
-            verdict.judged.delivery.complete();
-        }
-        Ok(())
-    }
-}
-
-/// Keeps dead letters in the store, as the daemon does.
-struct Graves(Arc<dyn DocumentStore>, Arc<Outcome>);
-
-impl Actor for Graves {
-    type Message = DeadLetter;
-
-    async fn handle(&mut self, batch: Vec<DeadLetter>, _: &Context<DeadLetter>) -> Result<(), Fault> {
-        for letter in batch {
-            let Position { topic, partition, offset } = letter.delivery.position().clone();
-            let stored = StoredDeadLetter {
-                id: StoredDeadLetter::id_of(&topic, partition, offset),
-                document_id: letter.document_id.clone(),
-                correlation_id: letter.delivery.correlation_id().to_string(),
-                stage: letter.stage,
-                code: letter.code,
-                error: letter.error,
-                attempts: letter.attempts,
-                history: letter.history,
-                topic,
-                partition,
-                offset,
-                first_seen: Utc::now(),
-                dead_at: Utc::now(),
-                replayed_at: None,
-                key: None,
-                value: Vec::new(),
-                headers: Vec::new(),
-            };
-            self.0.write_dead_letter(stored).await.unwrap();
-            self.1.dead.lock().extend(letter.document_id);
-            letter.delivery.complete();
-        }
-        Ok(())
-    }
-}
-
-/// Delivers what comes back again.
-struct Again(mpsc::Sender<Record>, Mutex<usize>);
-
-impl Ledger for Again {
-    fn completed(&self, _: &Position, _: u64) {
-        *self.1.lock() += 1;
-    }
-    fn returned(&self, record: Record, _: u64) {
-        let _ = self.0.try_send(record);
-    }
-}
-
 /// One daemon's part of the document path.
 struct Daemon {
     tree: Tree,
-    fingerprinter: Mailbox<Intake>,
-    ledger: Arc<Again>,
-    returned: mpsc::Receiver<Record>,
+    source: Source,
     outcome: Arc<Outcome>,
     recall: Recall,
 }
@@ -207,31 +131,7 @@ impl Daemon {
                 .batch(BatchPolicy::of(8))
             });
         let tree = start(spec, Options::default()).await.unwrap();
-        let (sender, returned) = mpsc::channel(10 * GROUPS);
-        let ledger = Arc::new(Again(sender, Mutex::new(0)));
-        Self { tree, fingerprinter, ledger, returned, outcome, recall }
-    }
-
-    /// Delivers these documents, and again what comes back, until each has its verdict.
-    async fn work(&mut self, partition: i32, documents: &[Arc<Document>]) {
-        let deliver = |offset: i64| {
-            let position = Position { topic: "documents".into(), partition, offset };
-            let record =
-                Record { position, timestamp_ms: 0, key: None, value: bytes::Bytes::new(), headers: Vec::new() };
-            let delivery = Delivery::new(record, 0, self.ledger.clone());
-            Intake { delivery, document: Arc::clone(&documents[usize::try_from(offset).unwrap()]) }
-        };
-        for offset in 0..documents.len() {
-            self.fingerprinter.send(deliver(i64::try_from(offset).unwrap())).await.unwrap();
-        }
-        let started = Instant::now();
-        while *self.ledger.1.lock() < documents.len() {
-            assert!(started.elapsed() < Duration::from_mins(1), "{} of {}", self.ledger.1.lock(), documents.len());
-            while let Ok(record) = self.returned.try_recv() {
-                self.fingerprinter.send(deliver(record.position.offset)).await.unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        Self { tree, source: Source::new(fingerprinter), outcome, recall }
     }
 }
 
@@ -262,7 +162,7 @@ fn two_daemons<T, R: Future<Output = T>>(redis: &RedisConfig, meanwhile: impl Fn
         let (first, second) = (documents(0, &mut random), documents(1, &mut random));
         let done = Arc::new(AtomicBool::new(false));
         let work = async {
-            tokio::join!(one.work(0, &first), two.work(1, &second));
+            tokio::join!(one.source.work(0, &first), two.source.work(1, &second));
             done.store(true, Ordering::Relaxed);
         };
         // what it gives back, such as the server, is kept until the end
@@ -270,44 +170,19 @@ fn two_daemons<T, R: Future<Output = T>>(redis: &RedisConfig, meanwhile: impl Fn
         for daemon in [&one, &two] {
             assert!(daemon.recall.waiting.is_empty(), "nobody waits any more");
         }
-        check(&store, &[one.outcome.clone(), two.outcome.clone()]).await;
+        check(&*store, &[&one.outcome, &two.outcome]).await;
         assert!(one.tree.stop().await.is_clean() && two.tree.stop().await.is_clean());
     });
 }
 
 /// Every document has exactly one verdict, and of each group exactly one is stored, which the others name.
-async fn check(store: &Arc<dyn DocumentStore>, outcomes: &[Arc<Outcome>]) {
-    let mut times: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for outcome in outcomes {
-        for id in outcome.verdicts.lock().iter().chain(outcome.dead.lock().iter()) {
-            *times.entry(Arc::clone(id)).or_default() += 1;
-        }
-    }
-    assert_eq!(times.len(), 2 * GROUPS, "every document has a verdict");
-    assert!(times.values().all(|count| *count == 1), "each once: {times:?}");
-    let ids: Vec<Arc<str>> = times.into_keys().collect();
-    let mut groups: HashMap<String, Vec<(Arc<str>, VerdictLabel, Option<Arc<str>>)>> = HashMap::new();
-    for stored in store.get_many(&ids).await.unwrap() {
-        let group = stored.document.id.split('@').next().unwrap().to_owned();
-        let verdict = (stored.document.id, stored.analysis.verdict, stored.analysis.duplicate_of);
-        groups.entry(group).or_default().push(verdict);
-    }
+async fn check(store: &dyn DocumentStore, outcomes: &[&Outcome]) {
+    let groups = judged_once(store, outcomes, 2 * GROUPS).await;
     assert_eq!(groups.len(), GROUPS);
-    let (mut dead, mut across) = (0, 0);
-    for (group, verdicts) in groups {
-        let stored: Vec<_> = verdicts.iter().filter(|(_, label, _)| *label == VerdictLabel::Stored).collect();
-        assert_eq!(stored.len(), 1, "group {group}: {verdicts:?}");
-        assert!(!stored[0].0.ends_with("poison"));
-        for (_, label, of) in &verdicts {
-            if *label == VerdictLabel::Duplicate {
-                assert_eq!(of.as_ref(), Some(&stored[0].0), "group {group}");
-                across += 1;
-            }
-        }
-        dead += 2 - verdicts.len();
-    }
+    assert!(groups.iter().all(|group| !group.original.ends_with("poison")));
+    let across: usize = groups.iter().map(|group| group.copies.len()).sum();
+    let dead: usize = groups.iter().map(|group| 1 - group.copies.len()).sum();
     println!("{across} copies name an original at the other daemon, {dead} originals died");
-    assert_eq!(dead + across, GROUPS);
 }
 
 #[test]

@@ -97,6 +97,21 @@ async fn an_api_node_without_workers_takes_documents_and_says_why_it_has_no_sear
 }
 
 #[tokio::test]
+async fn the_worker_of_repositories_is_offline_where_no_node_takes_work() {
+    const STATUS: &str = "/api/v1/ingestion/worker/status";
+    let worker = worker().await;
+    let (away, busy) = (nowhere().await, always("503 Service Unavailable").await.0);
+    let alone = api_node(Vec::new(), |_| {}).await.get(STATUS).await.json();
+    assert_eq!(alone["status"], "Offline", "{alone}");
+    let none = api_node(vec![away.clone(), busy.clone()], |_| {}).await.get(STATUS).await.json();
+    assert_eq!(none["status"], "Offline", "{none}");
+    let reason = none["reason"].as_str().unwrap();
+    assert!(reason.contains("503") && reason.contains(away.trim_start_matches("http://")), "{reason}");
+    let one = api_node(vec![away, busy, base(&worker)], |_| {}).await.get(STATUS).await.json();
+    assert_eq!(one["status"], "Idle", "{one}");
+}
+
+#[tokio::test]
 async fn an_api_node_passes_models_on_with_its_own_token_and_the_clients_correlation() {
     let worker = worker().await;
     worker.store.documents.lock().insert("a".to_owned(), stored("a", "news", VerdictLabel::Stored));

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::config::jobs::{JobsBackend, JobsConfig};
 use crate::jobs::Registry;
 use crate::stores::documents::DocumentStore;
+use crate::stores::graphs::GraphStore;
 use crate::stores::jobs::{Clock, JobQueue};
 use crate::stores::redis::Redis;
 use crate::stores::redis::jobs::RedisJobs;
@@ -50,13 +51,14 @@ pub(super) fn kinds(
     config: &Config,
     documents: &Arc<dyn DocumentStore>,
     vectors: &Arc<dyn VectorIndex>,
-    trainer: Arc<GraphTrainer>,
+    graphs: (&Arc<dyn GraphStore>, Arc<GraphTrainer>),
     backtester: &Backtester,
 ) -> Registry {
     let (documents, vectors) = (Arc::clone(documents), Arc::clone(vectors));
+    let (graphs, trainer) = (Arc::clone(graphs.0), graphs.1);
     let summary = "compares the vector index with the store of documents and repairs it";
     let registry = Registry::default().register("reindex", summary, move |request, ctx| {
-        reindex::run(Arc::clone(&documents), Arc::clone(&vectors), request, ctx)
+        reindex::run(Arc::clone(&documents), Arc::clone(&vectors), Arc::clone(&graphs), request, ctx)
     });
     let (one, many) = (backtester.clone(), backtester.clone());
     let registry = registry

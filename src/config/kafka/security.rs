@@ -144,21 +144,16 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-
-    fn problems(check: impl FnOnce(&mut Problems)) -> Vec<String> {
-        let mut problems = Problems::default();
-        check(&mut problems);
-        problems.into_found().into_iter().map(|problem| problem.key).collect()
-    }
+    use crate::config::problem::keys_of;
 
     fn sasl(toml: &str) -> Vec<String> {
         let config: KafkaSaslConfig = toml::from_str(toml).unwrap();
-        problems(|problems| config.validate(problems))
+        keys_of(|problems| config.validate(problems))
     }
 
     fn tls(toml: &str) -> Vec<String> {
         let config: KafkaTlsConfig = toml::from_str(toml).unwrap();
-        problems(|problems| config.validate(problems))
+        keys_of(|problems| config.validate(problems))
     }
 
     #[test]

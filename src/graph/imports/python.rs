@@ -1,15 +1,41 @@
 //! Imports of Python: statements, `__import__` and `importlib.import_module` with a literal.
 
-use tree_sitter::Node;
+mod statements;
+
+use tree_sitter::{Node, Point, Range};
 
 use super::syntax::{line, literal, mentions, text, walk};
 use super::{Imported, Parsed};
+
+/// Names of the functions that import by call.
+const CALLS: [&str; 2] = ["__import__", "import_module"];
+
+/// The parts of a module that have to be parsed; `None` where that is all of it.
+pub(super) fn parts(source: &[u8]) -> Option<Vec<Range>> {
+    if mentions(source, &CALLS) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    let (mut at, mut point) = (0, Point::new(0, 0));
+    let mut go_to = |to: usize| {
+        for byte in &source[at..to] {
+            point = if *byte == b'\n' { Point::new(point.row + 1, 0) } else { Point::new(point.row, point.column + 1) };
+        }
+        at = to;
+        point
+    };
+    for statement in statements::import_statements(source)? {
+        let (start_point, end_point) = (go_to(statement.start), go_to(statement.end));
+        parts.push(Range { start_byte: statement.start, end_byte: statement.end, start_point, end_point });
+    }
+    Some(parts)
+}
 
 /// Takes the imports out of a module.
 pub(super) fn extract(root: Node<'_>, source: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
     // imports by call are rare: without them expressions need not be looked into
-    let has_calls = mentions(source, &["__import__", "import_module"]);
+    let has_calls = mentions(source, &CALLS);
     walk(root, |node| match node.kind() {
         "import_statement" => {
             for name in children(node, "name") {

@@ -1,28 +1,26 @@
-//! What one thread does with a batch: walks, windows on them, negatives, and a count of what was learned.
+//! What one thread does with a batch: walks, passages of them, negatives, and a count of what was learned.
 
 use fastrand::Rng;
 
-use super::kernel::{self, Window};
+use super::desk::{Desk, Task};
+use super::kernel::{self, Lecture, Loss};
 use super::simd::Level;
 use super::table::Table;
 use crate::graph::node2vec::Node2VecConfig;
-use crate::graph::walks::{NodeAlias, Walker, Walks, below};
-
-/// Least probability in a loss; without it one pair could make the mean infinite.
-const LEAST: f64 = 1e-15;
+use crate::graph::node2vec::negatives::{Negatives, Passage};
+use crate::graph::walks::{Walker, Walks};
 
 /// One thread's part.
 pub(super) struct Lesson<'a> {
     config: &'a Node2VecConfig,
     own: &'a Table,
-    context: &'a Table,
-    negatives: Option<&'a NodeAlias>,
-    nodes: u32,
+    context: Option<&'a Table>,
+    negatives: &'a Negatives,
     level: Level,
     walks: Walks,
-    /// Nodes of the window being learned, and of the next one, whose memory is on its way.
-    others: [Vec<u32>; 2],
-    scores: Vec<f32>,
+    /// The passage being learned, and the next one, whose memory is on its way.
+    tasks: [Task; 2],
+    desk: Desk,
     tally: Tally,
 }
 
@@ -50,6 +48,14 @@ impl Tally {
     pub(super) fn loss(&self) -> Option<f64> {
         (self.near.0 > 0).then(|| self.near.1 / self.near.0 as f64 + self.far.1 / self.far.0.max(1) as f64)
     }
+
+    fn count(&mut self, task: &Task, loss: Loss) {
+        let windows = task.firsts.len();
+        self.near.0 += (windows * task.near) as u64;
+        self.near.1 += f64::from(loss.near);
+        self.far.0 += (windows * task.far.len()) as u64;
+        self.far.1 += f64::from(loss.far);
+    }
 }
 
 impl<'a> Lesson<'a> {
@@ -57,18 +63,17 @@ impl<'a> Lesson<'a> {
         config: &'a Node2VecConfig,
         own: &'a Table,
         context: Option<&'a Table>,
-        negatives: Option<&'a NodeAlias>,
+        negatives: &'a Negatives,
     ) -> Self {
         Self {
             config,
             own,
-            context: context.unwrap_or(own),
+            context,
             negatives,
-            nodes: own.rows(),
             level: Level::available()[0],
             walks: Walks::default(),
-            others: [Vec::new(), Vec::new()],
-            scores: Vec::new(),
+            tasks: [Task::default(), Task::default()],
+            desk: Desk::default(),
             tally: Tally::default(),
         }
     }
@@ -82,75 +87,29 @@ impl<'a> Lesson<'a> {
         let mut walks = std::mem::take(&mut self.walks);
         walker.walk(starts, random, &mut walks);
         self.tally.steps += walks.steps() as u64;
-        for (walk, next) in walks.iter().zip(walks.iter().skip(1).chain([&[][..]])) {
-            for &node in next {
-                self.own.prefetch(node);
-                if !std::ptr::eq(self.own, self.context) {
-                    self.context.prefetch(node);
-                }
+        let context = self.context.unwrap_or(self.own);
+        let lecture = Lecture { own: self.own, context, offset: self.config.product_offset(), rate };
+        let mut passages = walks.iter().flat_map(|walk| Passage::of(walk, self.config));
+        let mut has_task = false;
+        loop {
+            let next = passages.next();
+            let [now, coming] = &mut self.tasks;
+            if let Some(passage) = next {
+                let negatives = (0..passage.far(self.config)).map(|_| self.negatives.draw(random));
+                coming.set(passage.nodes, passage.near(), negatives, self.context.is_some());
+                coming.prefetch(self.own, context);
             }
-            self.learn_walk(walk, rate, random);
+            if has_task {
+                let loss = kernel::learn(self.level, lecture, now, &mut self.desk);
+                self.tally.count(now, loss);
+            }
+            if next.is_none() {
+                break;
+            }
+            std::mem::swap(now, coming);
+            has_task = true;
         }
+        drop(passages);
         self.walks = walks;
-    }
-
-    /// Learns the windows of one walk: full ones, or the one from its start where the walk is shorter than that.
-    fn learn_walk(&mut self, walk: &[u32], rate: f32, random: &mut Rng) {
-        let size = self.config.context_size.min(walk.len());
-        if size < 2 {
-            return;
-        }
-        let mut windows = walk.windows(size).peekable();
-        let [mut others, mut coming] = std::mem::take(&mut self.others);
-        if let Some(window) = windows.peek() {
-            self.gather(window, &mut others, random);
-        }
-        while let Some(window) = windows.next() {
-            if let Some(next) = windows.peek() {
-                self.gather(next, &mut coming, random);
-            }
-            let near = window.len() - 1;
-            let step = Window {
-                own: self.own,
-                context: self.context,
-                node: window[0],
-                others: &others,
-                near,
-                offset: self.config.product_offset(),
-                rate,
-            };
-            kernel::learn(self.level, &step, &mut self.scores);
-            self.count(near, others.len());
-            std::mem::swap(&mut others, &mut coming);
-        }
-        self.others = [others, coming];
-    }
-
-    /// Puts a window's nodes and its negatives into `others`, and asks for the negatives' memory.
-    fn gather(&self, window: &[u32], others: &mut Vec<u32>, random: &mut Rng) {
-        others.clear();
-        others.extend_from_slice(&window[1..]);
-        for _ in 0..(window.len() - 1) * self.config.negatives {
-            let node = match self.negatives {
-                Some(alias) => alias.draw(random),
-                None => below(random, self.nodes),
-            };
-            self.context.prefetch(node);
-            others.push(node);
-        }
-    }
-
-    /// Adds the window's loss. Logarithms are slow, products are not: sixteen factors of 1e-15 still fit in an `f64`.
-    fn count(&mut self, near: usize, all: usize) {
-        let loss = |scores: &[f32]| -> f64 {
-            scores
-                .chunks(16)
-                .map(|part| -part.iter().map(|&score| f64::from(score) + LEAST).product::<f64>().ln())
-                .sum()
-        };
-        self.tally.near.0 += near as u64;
-        self.tally.near.1 += loss(&self.scores[..near]);
-        self.tally.far.0 += (all - near) as u64;
-        self.tally.far.1 += loss(&self.scores[near..all]);
     }
 }

@@ -5,6 +5,7 @@
     reason = "a kernel is compiled for a processor's features only where its body is inlined into the function that has them"
 )]
 
+use super::desk::Cell;
 use super::table::{LANES, Line};
 
 /// What the processor can, asked once a thread.
@@ -50,10 +51,16 @@ pub(super) unsafe trait Wide: Copy {
     unsafe fn load(line: &Line) -> Self;
     /// Replaces a line of a shared table.
     unsafe fn store(self, line: &Line);
+    /// Copied numbers.
+    unsafe fn get(cell: &Cell) -> Self;
+    /// Replaces copied numbers.
+    unsafe fn put(self, cell: &mut Cell);
     /// `self + one * two`.
     unsafe fn add_product(self, one: Self, two: Self) -> Self;
     /// `self + other`.
     unsafe fn plus(self, other: Self) -> Self;
+    /// `self - other`.
+    unsafe fn minus(self, other: Self) -> Self;
     /// Sum of all.
     unsafe fn sum(self) -> f32;
 }
@@ -80,6 +87,16 @@ unsafe impl Wide for Plain {
     }
 
     #[inline(always)]
+    unsafe fn get(cell: &Cell) -> Self {
+        Self(cell.0)
+    }
+
+    #[inline(always)]
+    unsafe fn put(self, cell: &mut Cell) {
+        cell.0 = self.0;
+    }
+
+    #[inline(always)]
     unsafe fn add_product(self, one: Self, two: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] + one.0[lane] * two.0[lane]))
     }
@@ -87,6 +104,11 @@ unsafe impl Wide for Plain {
     #[inline(always)]
     unsafe fn plus(self, other: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] - other.0[lane]))
     }
 
     #[inline(always)]
@@ -103,11 +125,12 @@ mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::{
         __m256, __m512, _mm_add_ps, _mm_cvtss_f32, _mm_hadd_ps, _mm256_add_ps, _mm256_castps256_ps128,
-        _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps,
-        _mm512_set1_ps,
+        _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_load_ps, _mm256_set1_ps, _mm256_store_ps, _mm256_sub_ps,
+        _mm512_add_ps, _mm512_fmadd_ps, _mm512_load_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_store_ps,
+        _mm512_sub_ps,
     };
 
-    use super::{Line, Wide};
+    use super::{Cell, LANES, Line, Wide};
 
     // Rows are shared between threads without locks, so they may only be touched atomically. The language has no atomic
     // access to vectors; the processor reads and writes each aligned number of a vector whole, as a relaxed atomic access
@@ -184,6 +207,18 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn get(cell: &Cell) -> Self {
+            // SAFETY: the caller's processor has the feature; a cell is 64 bytes aligned to 64.
+            Self(unsafe { _mm512_load_ps(cell.0.as_ptr()) })
+        }
+
+        #[inline(always)]
+        unsafe fn put(self, cell: &mut Cell) {
+            // SAFETY: as in `get`.
+            unsafe { _mm512_store_ps(cell.0.as_mut_ptr(), self.0) };
+        }
+
+        #[inline(always)]
         unsafe fn add_product(self, one: Self, two: Self) -> Self {
             // SAFETY: the caller's processor has the feature.
             Self(unsafe { _mm512_fmadd_ps(one.0, two.0, self.0) })
@@ -193,6 +228,12 @@ mod x86 {
         unsafe fn plus(self, other: Self) -> Self {
             // SAFETY: the caller's processor has the feature.
             Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn minus(self, other: Self) -> Self {
+            // SAFETY: the caller's processor has the feature.
+            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
         }
 
         #[inline(always)]
@@ -227,6 +268,23 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn get(cell: &Cell) -> Self {
+            let (low, high) = cell.0.split_at(LANES / 2);
+            // SAFETY: the caller's processor has the feature; both halves of a cell are 32 bytes aligned to 32.
+            Self(unsafe { [_mm256_load_ps(low.as_ptr()), _mm256_load_ps(high.as_ptr())] })
+        }
+
+        #[inline(always)]
+        unsafe fn put(self, cell: &mut Cell) {
+            let (low, high) = cell.0.split_at_mut(LANES / 2);
+            // SAFETY: as in `get`.
+            unsafe {
+                _mm256_store_ps(low.as_mut_ptr(), self.0[0]);
+                _mm256_store_ps(high.as_mut_ptr(), self.0[1]);
+            }
+        }
+
+        #[inline(always)]
         unsafe fn add_product(self, one: Self, two: Self) -> Self {
             // SAFETY: the caller's processor has the features.
             unsafe {
@@ -238,6 +296,12 @@ mod x86 {
         unsafe fn plus(self, other: Self) -> Self {
             // SAFETY: the caller's processor has the feature.
             unsafe { Self([_mm256_add_ps(self.0[0], other.0[0]), _mm256_add_ps(self.0[1], other.0[1])]) }
+        }
+
+        #[inline(always)]
+        unsafe fn minus(self, other: Self) -> Self {
+            // SAFETY: the caller's processor has the feature.
+            unsafe { Self([_mm256_sub_ps(self.0[0], other.0[0]), _mm256_sub_ps(self.0[1], other.0[1])]) }
         }
 
         #[inline(always)]

@@ -50,7 +50,8 @@ impl Table {
     /// Rows of zeros.
     pub(super) fn zero(rows: usize, dimension: usize) -> Self {
         let width = dimension.div_ceil(LANES);
-        let mut lines = Vec::new();
+        let mut lines = Vec::with_capacity(rows * width);
+        on_large_pages(lines.spare_capacity_mut());
         lines.resize_with(rows * width, Line::zero);
         Self { lines, width, dimension }
     }
@@ -66,11 +67,6 @@ impl Table {
             }
         }
         table
-    }
-
-    /// Number of rows.
-    pub(super) fn rows(&self) -> u32 {
-        u32::try_from(self.lines.len() / self.width).unwrap_or(u32::MAX)
     }
 
     /// The lines of a row.
@@ -99,4 +95,29 @@ impl Table {
         }
         values
     }
+}
+
+/// Asks the system to hold memory that was not touched yet on large pages: rows are read in no order, and for each of them
+/// the processor would look up where in memory its page is. A wish; nothing depends on it.
+fn on_large_pages<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::{c_int, c_void};
+        unsafe extern "C" {
+            fn madvise(start: *mut c_void, length: usize, advice: c_int) -> c_int;
+        }
+        /// `MADV_HUGEPAGE` of madvise(2).
+        const HUGE: c_int = 14;
+        /// Bytes of a large page; what is smaller is left alone.
+        const LARGE: usize = 2 << 20;
+        let bytes = std::mem::size_of_val(memory);
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let skip = start.align_offset(LARGE);
+        if let Some(length) = bytes.checked_sub(skip).map(|rest| rest / LARGE * LARGE).filter(|&length| length > 0) {
+            // SAFETY: the range lies in memory that is ours, and the advice changes none of it.
+            unsafe { madvise(start.add(skip).cast(), length, HUGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
 }

@@ -12,7 +12,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::committer::{Committer, carry_out};
-use super::context::{MemberContext, Membership, Transactions};
+use super::context::{Key, MemberContext, Membership, Transactions};
 use super::errors::log_error;
 use super::settings;
 use crate::config::kafka::KafkaConfig;
@@ -136,6 +136,23 @@ impl HandedOut {
     }
 }
 
+/// librdkafka drops either without a word where it crosses another change of the partition, such as the start of its
+/// fetching.
+fn pause_or_resume<'a>(
+    consumer: &BaseConsumer<MemberContext>,
+    partitions: impl IntoIterator<Item = &'a Key>,
+    paused: bool,
+) {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    let result = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
+    if let Err(error) = result {
+        tracing::warn!(%error, paused, "partitions could not be paused or resumed");
+    }
+}
+
 /// Whether librdkafka goes on by itself after this error, so that polling on is all there is to do.
 fn mends_itself(error: &KafkaError) -> bool {
     matches!(
@@ -157,6 +174,8 @@ impl LogConsumer for KafkaConsumer {
         let (consumer, _) = self.member()?;
         let (mut events, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut handed_out = HandedOut::default();
+        // only the owner changes it, between polls
+        let paused = self.membership.lock().paused;
         let mut wait = timeout;
         loop {
             let polled = consumer.poll(wait);
@@ -175,6 +194,11 @@ impl LogConsumer for KafkaConsumer {
                     bytes += message.payload_len() + message.key_len();
                     let record = self.record(&message);
                     handed_out.note(&record.position);
+                    if paused {
+                        // the pause was lost: what was fetched meanwhile is thrown away by another one
+                        let key = (record.position.topic.to_string(), record.position.partition);
+                        pause_or_resume(consumer, [&key], true);
+                    }
                     records.push(record);
                 }
                 Some(Err(error)) if mends_itself(&error) => tracing::warn!(%error, "polling goes on"),
@@ -254,13 +278,10 @@ impl LogConsumer for KafkaConsumer {
             membership.assigned.clone()
         };
         let Ok((consumer, _)) = self.member() else { return };
-        let mut list = TopicPartitionList::with_capacity(assigned.len());
-        for (topic, partition) in &assigned {
-            list.add_partition(topic, *partition);
-        }
-        let result = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
-        if let Err(error) = result {
-            tracing::warn!(%error, paused, "partitions could not be paused or resumed");
+        pause_or_resume(consumer, &assigned, paused);
+        if !paused {
+            // changes nothing unless the first one was lost, which no record would tell
+            pause_or_resume(consumer, &assigned, paused);
         }
     }
 }

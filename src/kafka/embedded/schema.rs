@@ -130,3 +130,20 @@ pub(super) fn log_error(error: &rusqlite::Error) -> LogError {
         _ => LogError::Failed(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_of_a_newer_program_is_refused_with_its_name_and_both_versions() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log.db");
+        let connection = open_for_writing(&path, false).expect("a new log");
+        connection.pragma_update(None, "user_version", 99).expect("a version");
+        drop(connection);
+        let said = open_for_writing(&path, false).expect_err("it is newer").to_string();
+        let known = SCHEMA_VERSION.to_string();
+        assert!(said.contains("log.db") && said.contains("99") && said.contains(&known), "{said}");
+    }
+}

@@ -18,7 +18,7 @@ use super::schema;
 use super::sql::column;
 use crate::config::postgres::PostgresConfig;
 use crate::stores::documents::StoreError;
-use crate::stores::figures::{OffsetRange, StoreFigures, Verdicts};
+use crate::stores::figures::{GraphFigures, OffsetRange, StoreFigures, Verdicts};
 
 /// The schemas, in the order their moments are fixed.
 pub(super) const SCHEMAS: [&str; 3] = ["analytics", "raw", "logging"];
@@ -42,6 +42,9 @@ const FIGURES: &str = "SELECT (SELECT count(*) FROM analytics.analyses WHERE ver
         AND NOT EXISTS (SELECT 1 FROM analytics.vectors v WHERE v.seq = a.seq)),
     (SELECT count(*) FROM analytics.deliveries),
     (SELECT count(*) FROM analytics.dead_letters)";
+const GRAPHS: &str = "SELECT (SELECT count(*) FROM analytics.graph_files
+        WHERE graph_id IN (SELECT id FROM analytics.graphs WHERE published)),
+    (SELECT coalesce(sum(files), 0)::bigint FROM analytics.graphs WHERE NOT published)";
 const DEAD_EVER: &str = "SELECT coalesce(sum(count), 0)::bigint FROM logging.error_summary";
 const IN_RANGE: &str = r#"SELECT count(*) FROM (
     SELECT "offset" FROM analytics.deliveries WHERE topic = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4
@@ -251,6 +254,17 @@ impl Dump {
             verdicts.push(Verdicts { in_range: number(&in_range, 0)?, highest });
         }
         Ok((figures, verdicts))
+    }
+
+    /// Counts the files of learned graphs.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn graph_figures(&self) -> Result<GraphFigures, StoreError> {
+        let rows = self.moment("analytics")?.rows(GRAPHS, &[], &[]).await?;
+        let number = |index| rows.first().map(|row| column::<i64>(row, index)).transpose();
+        let count = |number: Option<i64>| number.unwrap_or(0).cast_unsigned();
+        Ok(GraphFigures { files: count(number(0)?), unfinished: count(number(1)?) })
     }
 
     /// Analyses without a document, where one question can tell; with databases apart the counts have to.

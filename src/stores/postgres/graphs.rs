@@ -15,7 +15,8 @@ use super::queries::Values;
 use super::sql::{column, escape, from_json, json, text};
 use crate::stores::documents::StoreError;
 use crate::stores::graphs::{
-    FileVector, Graph, GraphStore, MAX_GRAPHS, MAX_SUGGESTIONS, Nearest, STALE_MS, Similar, from_bytes, to_bytes,
+    BATCH_FILES, FileVector, Graph, GraphStore, MAX_GRAPHS, MAX_SUGGESTIONS, Nearest, STALE_MS, Similar, Training,
+    from_bytes, to_bytes,
 };
 
 const GRAPH: &str = "id, repo_url, commit_id, job_id, correlation_id, trained_at, dimension, files, connected, edges, \
@@ -104,6 +105,52 @@ impl GraphStore for PostgresStore {
             Ok(count.unsigned_abs())
         })
     }
+
+    fn published<'a>(&'a self, repo_url: &'a str) -> BoxFuture<'a, Result<Option<Graph>, StoreError>> {
+        let (pools, repo_url) = (Arc::clone(&self.pools), escape(repo_url).into_owned());
+        self.call("published_graph", async move {
+            let mut values = Values::default();
+            values.add(Type::TEXT, repo_url);
+            let rows = values.query(pools.readers(), &of_repository()).await?;
+            rows.first().map(graph).transpose().map_err(Failure::from)
+        })
+    }
+
+    fn trainings(&self) -> BoxFuture<'_, Result<Vec<Training>, StoreError>> {
+        let pools = Arc::clone(&self.pools);
+        self.call("list_trainings", async move {
+            let sql = format!("SELECT {GRAPH}, published FROM analytics.graphs ORDER BY trained_at DESC, id");
+            // what a replica has not seen yet would count as gone
+            let rows = Values::default().query(&pools.analytics, &sql).await?;
+            let training = |row| Ok(Training { graph: graph(row)?, is_published: column(row, 11)? });
+            rows.iter().map(training).collect::<Result<_, StoreError>>().map_err(Failure::from)
+        })
+    }
+
+    fn files_after<'a>(
+        &'a self,
+        id: &'a str,
+        path: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<FileVector>, StoreError>> {
+        let (pools, id) = (Arc::clone(&self.pools), escape(id).into_owned());
+        let path = path.map(|path| escape(path).into_owned());
+        self.call("read_graph_files", async move {
+            let sql = format!(
+                "SELECT {FILE} FROM analytics.graph_files WHERE graph_id = $1 AND ($2 IS NULL OR file_path > $2)
+                ORDER BY file_path LIMIT {BATCH_FILES}"
+            );
+            let mut values = Values::default();
+            values.add(Type::TEXT, id);
+            values.add(Type::TEXT, path);
+            let rows = values.query(&pools.analytics, &sql).await?;
+            rows.iter().map(file).collect::<Result<_, _>>().map_err(Failure::from)
+        })
+    }
+}
+
+/// Asks for the published graph of a repository.
+fn of_repository() -> String {
+    format!("SELECT {GRAPH} FROM analytics.graphs WHERE repo_url = $1 AND published")
 }
 
 /// Gives the connection back, its transaction rolled back where the call failed.
@@ -197,8 +244,7 @@ async fn publish(lease: &Lease, id: &str) -> Result<(), Failure> {
 async fn similar(lease: &Lease, repo_url: &str, path: &str, k: usize) -> Result<Similar, Failure> {
     let session = lease.session();
     session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let sql = format!("SELECT {GRAPH} FROM analytics.graphs WHERE repo_url = $1 AND published");
-    let rows = session.query(&sql, &[Type::TEXT], &[&escape(repo_url)]).await?;
+    let rows = session.query(&of_repository(), &[Type::TEXT], &[&escape(repo_url)]).await?;
     let found = match rows.first() {
         None => Similar::NoGraph,
         Some(row) => near(lease, graph(row)?, path, k).await?,

@@ -1,12 +1,14 @@
 //! Vectors of files in Qdrant, beside the store of graphs that says which training counts.
 //!
 //! A point carries the training it belongs to. All of a training are there before the store publishes it, and those of
-//! the one before are deleted after: whoever asks for the published training finds it whole. Where Qdrant is away, the
-//! store's own vectors answer.
+//! the one before are deleted after: whoever asks for the published training finds it whole. Where Qdrant is away, or does
+//! not have the file, the store's own vectors answer.
+
+mod mend;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -22,7 +24,7 @@ use super::points::{self, MODEL, Payload, Statement, text};
 use crate::config::qdrant::QdrantConfig;
 use crate::messages::analysis::EmbeddingInfo;
 use crate::stores::documents::StoreError;
-use crate::stores::graphs::{FileVector, Graph, GraphStore, NearFile, Similar};
+use crate::stores::graphs::{FileVector, Graph, GraphDrift, GraphStore, NearFile, Similar, Training};
 
 /// What made the vectors, as the collection's metadata and its points say.
 const NODE2VEC: &str = "node2vec";
@@ -72,24 +74,29 @@ impl QdrantGraphs {
         Self { store, config, collection: collection.to_owned(), begun: Mutex::default(), opened: Mutex::new(None) }
     }
 
+    /// Vectors of files in the collection; 0 if there is none.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub async fn count(config: &QdrantConfig, collection: &str) -> Result<u64, StoreError> {
+        let config = QdrantConfig { collection: collection.to_owned(), ..config.clone() };
+        let shared = look(&config, 0)?;
+        match shared.count_of(Statement::of(NODE2VEC)).await {
+            Err(_) if shared.is_gone() => Ok(0),
+            counted => counted,
+        }
+    }
+
     /// The collection, made where it is missing.
     async fn open(&self, dimension: u32) -> Result<Arc<Shared>, StoreError> {
         let dimension = dimension as usize;
         let known = self.opened.lock().clone();
-        if let Some(shared) = known.filter(|shared| shared.embedding.dimension == dimension) {
+        // a collection that was deleted meanwhile is made again
+        let fits = |shared: &Arc<Shared>| shared.embedding.dimension == dimension && !shared.is_gone();
+        if let Some(shared) = known.filter(fits) {
             return Ok(shared);
         }
-        let shared = Arc::new(Shared {
-            connection: Connection::new(&self.config)?,
-            config: self.config.clone(),
-            embedding: EmbeddingInfo { model: NODE2VEC.into(), dimension },
-            indexes: &INDEXES,
-            ready: AtomicBool::new(true),
-            reason: Mutex::default(),
-            count: AtomicUsize::new(0),
-            unconfirmed: Mutex::default(),
-            wake: tokio::sync::Notify::new(),
-        });
+        let shared = look(&self.config, dimension)?;
         shared.ensure_collection().await.map_err(|error| match error {
             super::QdrantOpenError::Store(error) => error,
             super::QdrantOpenError::Collection(error) => {
@@ -106,8 +113,8 @@ impl QdrantGraphs {
         known.ok_or_else(|| StoreError::Refused(format!("training {id} was dropped, or begun by another process")))
     }
 
-    async fn is_published(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(self.store.list().await?.iter().any(|graph| &*graph.id == id))
+    async fn is_published(&self, graph: &Graph) -> Result<bool, StoreError> {
+        Ok(self.store.published(&graph.repo_url).await?.is_some_and(|published| published.id == graph.id))
     }
 
     async fn add_points(&self, id: &str, files: &[FileVector]) -> Result<(), StoreError> {
@@ -121,8 +128,11 @@ impl QdrantGraphs {
     async fn publish_whole(&self, id: &str) -> Result<(), StoreError> {
         let graph = match self.begun(id) {
             Ok(graph) => graph,
-            Err(_) if self.is_published(id).await? => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => {
+                let trainings = self.store.trainings().await?;
+                let is_this = |training: &Training| training.is_published && &*training.graph.id == id;
+                return if trainings.iter().any(is_this) { Ok(()) } else { Err(error) };
+            }
         };
         let shared = self.open(graph.dimension).await?;
         let there = shared.count_of(Statement::all().keyword(GRAPH_ID, id)).await?;
@@ -139,7 +149,7 @@ impl QdrantGraphs {
     async fn abandon_whole(&self, id: &str) -> Result<(), StoreError> {
         self.store.abandon(id).await?;
         if let Ok(graph) = self.begun(id)
-            && !self.is_published(id).await?
+            && !self.is_published(&graph).await?
         {
             let shared = self.open(graph.dimension).await?;
             shared.delete_points("drop_graph_files", Statement::all().keyword(GRAPH_ID, id)).await?;
@@ -223,13 +233,10 @@ impl GraphStore for QdrantGraphs {
 
     fn similar<'a>(&'a self, repo_url: &'a str, path: &'a str, k: usize) -> BoxFuture<'a, Result<Similar, StoreError>> {
         async move {
-            let graphs = self.store.list().await?;
-            let Some(graph) = graphs.into_iter().find(|graph| &*graph.repo_url == repo_url) else {
-                return Ok(Similar::NoGraph);
-            };
+            let Some(graph) = self.store.published(repo_url).await? else { return Ok(Similar::NoGraph) };
             match self.nearest(&graph, path, k).await {
                 // points are deleted only after their training was replaced: while it is there, the answer is whole
-                Ok(Some(found)) if self.is_published(&graph.id).await? => return Ok(Similar::Found(graph, found)),
+                Ok(Some(found)) if self.is_published(&graph).await? => return Ok(Similar::Found(graph, found)),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "similar files are looked for in the store, without qdrant"),
             }
@@ -241,6 +248,41 @@ impl GraphStore for QdrantGraphs {
     fn unfinished(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.store.unfinished()
     }
+
+    fn published<'a>(&'a self, repo_url: &'a str) -> BoxFuture<'a, Result<Option<Graph>, StoreError>> {
+        self.store.published(repo_url)
+    }
+
+    fn trainings(&self) -> BoxFuture<'_, Result<Vec<Training>, StoreError>> {
+        self.store.trainings()
+    }
+
+    fn files_after<'a>(
+        &'a self,
+        id: &'a str,
+        path: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<FileVector>, StoreError>> {
+        self.store.files_after(id, path)
+    }
+
+    fn reconcile(&self, dry_run: bool) -> BoxFuture<'_, Result<Option<GraphDrift>, StoreError>> {
+        async move { self.mend(dry_run).await.map(Some) }.boxed()
+    }
+}
+
+/// The collection as it is, for vectors of this dimension; asks nobody yet.
+fn look(config: &QdrantConfig, dimension: usize) -> Result<Arc<Shared>, StoreError> {
+    Ok(Arc::new(Shared {
+        connection: Connection::new(config)?,
+        config: config.clone(),
+        embedding: EmbeddingInfo { model: NODE2VEC.into(), dimension },
+        indexes: &INDEXES,
+        ready: AtomicBool::new(true),
+        reason: Mutex::default(),
+        count: AtomicUsize::new(0),
+        unconfirmed: Mutex::default(),
+        wake: tokio::sync::Notify::new(),
+    }))
 }
 
 /// A file as it is found by its name.
@@ -250,6 +292,11 @@ struct Asked {
 }
 
 impl Shared {
+    /// Whether a call found that there is no collection.
+    fn is_gone(&self) -> bool {
+        !self.ready.load(Ordering::Acquire)
+    }
+
     /// The one file that is meant.
     async fn file(&self, statement: Statement) -> Result<Option<Asked>, StoreError> {
         let request = ScrollPoints {

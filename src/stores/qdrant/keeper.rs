@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use qdrant_client::qdrant::{PointId, RetrievedPoint, ScrollPoints, UpdateMode, UpsertPoints};
+use qdrant_client::qdrant::{PointId, RetrievedPoint, ScrollPoints, UpdateMode, UpsertPoints, WithPayloadSelector};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -107,7 +107,8 @@ impl Shared {
         let mut claims = Vec::new();
         let mut offset = None;
         loop {
-            let (points, next) = self.page(Statement::of(&self.embedding.model), offset).await?;
+            let (points, next) =
+                self.page(Statement::of(&self.embedding.model), points::wanted_payload(), offset).await?;
             for point in &points {
                 if points::is_claim(&point.payload) {
                     claims.extend(claim_of(&point.payload));
@@ -141,6 +142,7 @@ impl Shared {
     pub(super) async fn page(
         &self,
         statement: Statement,
+        payload: WithPayloadSelector,
         offset: Option<PointId>,
     ) -> Result<(Vec<RetrievedPoint>, Option<PointId>), StoreError> {
         let request = ScrollPoints {
@@ -148,7 +150,7 @@ impl Shared {
             filter: Some(statement.filter()),
             offset,
             limit: Some(PAGE),
-            with_payload: Some(points::wanted_payload()),
+            with_payload: Some(payload),
             ..ScrollPoints::default()
         };
         let answer = self.connection.ask("scroll", |client| {

@@ -48,6 +48,8 @@ pub(super) const CLAIMED_AT: &str = "claimed_at";
 /// Correlation id of the record.
 const CORRELATION_ID: &str = "correlation_id";
 
+/// How far a value may be off: the server normalises by itself.
+const TOLERANCE: f32 = 1e-5;
 /// Name space of the points' ids.
 const POINTS: Uuid = Uuid::from_u128(0x5d0c_6c53_7a53_5b8e_9a55_0a1b_b0b7_6f21);
 /// Name space of the claims' ids.
@@ -225,6 +227,12 @@ pub(super) fn values(point: RetrievedPoint) -> Option<Vec<f32>> {
     }
 }
 
+/// Whether a vector is the one that was written.
+pub(super) fn are_same(values: &[f32], written: &[f32]) -> bool {
+    let same = |(is, was): (&f32, &f32)| (is - was).abs() <= TOLERANCE;
+    values.len() == written.len() && values.iter().zip(written).all(same)
+}
+
 /// A query by a vector.
 pub(super) fn nearest_to(data: Vec<f32>) -> Query {
     let input = VectorInput { variant: Some(InputVariant::Dense(DenseVector { data })) };
@@ -243,7 +251,12 @@ pub(super) fn majority() -> ReadConsistency {
 
 /// What of the payload answers need.
 pub(super) fn wanted_payload() -> WithPayloadSelector {
-    let fields = [DOCUMENT_ID, TIMESTAMP, STATE, ORIGIN, CLAIMED_AT].map(str::to_owned).to_vec();
+    payload_of(&[DOCUMENT_ID, TIMESTAMP, STATE, ORIGIN, CLAIMED_AT])
+}
+
+/// These fields of the payload.
+pub(super) fn payload_of(fields: &[&str]) -> WithPayloadSelector {
+    let fields = fields.iter().map(|&field| field.to_owned()).collect();
     WithPayloadSelector { selector_options: Some(SelectorOptions::Include(PayloadIncludeSelector { fields })) }
 }
 

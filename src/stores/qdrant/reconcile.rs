@@ -16,9 +16,6 @@ use super::{QdrantIndex, Shared};
 use crate::stores::documents::{RememberedDocument, StoreError};
 use crate::stores::vectors::Reconcile;
 
-/// How far a value may be off: the server normalises by itself.
-const TOLERANCE: f32 = 1e-5;
-
 impl Reconcile for QdrantIndex {
     fn begin(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
@@ -28,7 +25,7 @@ impl Reconcile for QdrantIndex {
             let mut offset = None;
             loop {
                 let stored = Statement::of(&shared.embedding.model).state(State::Stored);
-                let (page, next) = shared.page(stored, offset).await?;
+                let (page, next) = shared.page(stored, points::no_payload(), offset).await?;
                 let ids = page.iter().filter_map(|point| points::uuid(point.id.as_ref()?));
                 shared.unconfirmed.lock().extend(ids);
                 offset = next;
@@ -98,9 +95,6 @@ impl Shared {
             && points::text(payload, points::SOURCE) == Some(&*document.source)
             && points::integer(payload, points::TIMESTAMP) == Some(document.timestamp_ms)
             && points::texts(payload, points::SYMBOLS).is_some_and(|symbols| symbols == document.symbols);
-        let near = |values: &[f32]| {
-            values.len() == wanted.len() && values.iter().zip(&wanted).all(|(is, was)| (is - was).abs() <= TOLERANCE)
-        };
-        Ok(said && points::values(point).is_some_and(|values| near(&values)))
+        Ok(said && points::values(point).is_some_and(|values| points::are_same(&values, &wanted)))
     }
 }

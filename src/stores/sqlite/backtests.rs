@@ -1,11 +1,11 @@
 //! Backtests and sweeps in `analytics_backtests`, `analytics_sweep_results` and `analytics_sweep_checkpoints`.
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use futures_util::future::BoxFuture;
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::queries::{damaged, from_json, text};
+use super::queries::{damaged, from_json, text, time_us};
 use super::verdicts::json;
 use super::{Cursor, SqliteStore};
 use crate::messages::backtest::{RunFigures, RunKind, StoredRun, SweepRow};
@@ -172,13 +172,12 @@ fn list(connection: &Connection, filter: &RunFilter, after: Cursor) -> rusqlite:
 /// Without its result.
 fn run(row: &Row<'_>) -> rusqlite::Result<StoredRun> {
     let kind = text(row, 2)?;
-    let created_at = DateTime::from_timestamp_micros(row.get(4)?);
     Ok(StoredRun {
         id: text(row, 0)?,
         portfolio_id: row.get(1)?,
         kind: RunKind::parse(&kind).ok_or_else(|| damaged(2, Type::Text, "an unknown kind".into()))?,
         correlation_id: row.get(3)?,
-        created_at: created_at.ok_or_else(|| damaged(4, Type::Integer, "a time out of range".into()))?,
+        created_at: time_us(row, 4)?,
         symbol: row.get(5)?,
         interval: row.get(6)?,
         strategy: row.get(7)?,

@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
-use super::queries::{damaged, from_json, text};
+use super::queries::{from_json, text, time_us};
 use super::verdicts::json;
 use super::{Cursor, SqliteStore};
 use crate::messages::bar::Bar;
@@ -93,11 +92,10 @@ fn list(connection: &Connection, filter: &BarFilter, after: Option<Cursor>) -> r
 }
 
 fn bar(row: &Row<'_>) -> rusqlite::Result<Bar> {
-    let ts = DateTime::from_timestamp_micros(row.get(2)?);
     Ok(Bar {
         symbol: text(row, 0)?,
         interval: text(row, 1)?,
-        ts: ts.ok_or_else(|| damaged(2, Type::Integer, "a time out of range".into()))?,
+        ts: time_us(row, 2)?,
         open: row.get(3)?,
         high: row.get(4)?,
         low: row.get(5)?,

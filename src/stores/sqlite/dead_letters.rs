@@ -1,11 +1,11 @@
 //! Dead letters at rest.
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::cursor::{Cursor, page};
-use super::queries::{damaged, from_json, text};
+use super::queries::{damaged, from_json, text, time_us};
 use super::verdicts::json;
 use crate::messages::code::ErrorCode;
 use crate::messages::dead_letter::StoredDeadLetter;
@@ -153,17 +153,13 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<StoredDeadLetter> {
         topic: text(row, 8)?,
         partition: row.get(9)?,
         offset: row.get(10)?,
-        first_seen: time(row.get(11)?, 11)?,
-        dead_at: time(row.get(12)?, 12)?,
-        replayed_at: replayed_at.map(|micros| time(micros, 13)).transpose()?,
+        first_seen: time_us(row, 11)?,
+        dead_at: time_us(row, 12)?,
+        replayed_at: replayed_at.map(|_| time_us(row, 13)).transpose()?,
         key: row.get(14)?,
         value: row.get(15)?,
         headers: headers.ok_or_else(|| damaged(16, Type::Text, "a header's value".into()))?,
     })
-}
-
-fn time(micros: i64, column: usize) -> rusqlite::Result<DateTime<Utc>> {
-    DateTime::from_timestamp_micros(micros).ok_or_else(|| damaged(column, Type::Integer, "a time".into()))
 }
 
 fn hex(bytes: &[u8]) -> String {

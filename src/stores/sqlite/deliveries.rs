@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::queries::{damaged, text};
+use super::queries::{damaged, text, time_us};
 use crate::messages::correlation::CorrelationId;
 use crate::messages::record::Position;
 use crate::stores::documents::{DeliveryOutcome, DeliveryRow};
@@ -56,8 +56,7 @@ pub(super) fn of(connection: &Connection, id: &str) -> rusqlite::Result<Vec<Deli
                 correlation_id: CorrelationId::parse(&correlation_id)
                     .ok_or_else(|| damage(4, "a correlation id that is none"))?,
                 outcome: DeliveryOutcome::parse(&outcome).ok_or_else(|| damage(5, "an unknown outcome"))?,
-                processed_at: chrono::DateTime::from_timestamp_micros(row.get(6)?)
-                    .ok_or_else(|| damage(6, "a time out of range"))?,
+                processed_at: time_us(row, 6)?,
             })
         })?
         .collect()

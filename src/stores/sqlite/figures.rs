@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::connection::{open_reader, store_error};
 use crate::stores::documents::StoreError;
-use crate::stores::figures::{OffsetRange, StoreFigures, Verdicts};
+use crate::stores::figures::{GraphFigures, OffsetRange, StoreFigures, Verdicts};
 
 const COUNTS: &str = "SELECT (SELECT count(*) FROM raw_documents),
     (SELECT count(*) FROM analytics_analyses WHERE verdict = 'stored'),
@@ -18,6 +18,9 @@ const COUNTS: &str = "SELECT (SELECT count(*) FROM raw_documents),
     (SELECT count(*) FROM raw_deliveries),
     (SELECT count(*) FROM logging_dead_letters),
     (SELECT coalesce(sum(count), 0) FROM logging_error_summary)";
+const GRAPHS: &str = "SELECT (SELECT count(*) FROM analytics_graph_files
+        WHERE graph_id IN (SELECT id FROM analytics_graphs WHERE published = 1)),
+    (SELECT coalesce(sum(files), 0) FROM analytics_graphs WHERE published = 0)";
 const IN_RANGE: &str = r#"SELECT count(*) FROM (
     SELECT "offset" FROM raw_deliveries WHERE topic = ?1 AND partition = ?2 AND "offset" >= ?3 AND "offset" < ?4
     UNION SELECT "offset" FROM logging_dead_letters
@@ -33,6 +36,18 @@ const HIGHEST: &str = r#"SELECT max("offset") FROM (
 pub fn figures(path: &Path, ranges: &[OffsetRange]) -> Result<(StoreFigures, Vec<Verdicts>), StoreError> {
     let connection = open_reader(path, std::time::Duration::from_secs(10))?;
     count(&connection, ranges).map_err(|error| store_error(&error, path))
+}
+
+/// Counts the files of learned graphs. Blocks.
+///
+/// # Errors
+/// If the file can't be read.
+pub fn graph_figures(path: &Path) -> Result<GraphFigures, StoreError> {
+    let connection = open_reader(path, std::time::Duration::from_secs(10))?;
+    let number = |row: &rusqlite::Row<'_>, index: usize| row.get::<_, i64>(index).map(i64::cast_unsigned);
+    let counted = connection
+        .query_row(GRAPHS, [], |row| Ok(GraphFigures { files: number(row, 0)?, unfinished: number(row, 1)? }));
+    counted.map_err(|error| store_error(&error, path))
 }
 
 fn count(connection: &Connection, ranges: &[OffsetRange]) -> rusqlite::Result<(StoreFigures, Vec<Verdicts>)> {

@@ -8,10 +8,11 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;
-use super::queries::{damaged, from_json, text};
+use super::queries::{damaged, from_json, text, time_us};
 use crate::stores::documents::StoreError;
 use crate::stores::graphs::{
-    FileVector, Graph, GraphStore, MAX_GRAPHS, MAX_SUGGESTIONS, Nearest, STALE_MS, Similar, from_bytes, to_bytes,
+    BATCH_FILES, FileVector, Graph, GraphStore, MAX_GRAPHS, MAX_SUGGESTIONS, Nearest, STALE_MS, Similar, Training,
+    from_bytes, to_bytes,
 };
 
 const GRAPH: &str = "id, repo_url, commit_id, job_id, correlation_id, trained_at_us, dimension, files, connected, edges, \
@@ -37,7 +38,7 @@ impl GraphStore for SqliteStore {
         let graph = id.to_owned();
         self.call("add_graph_files", async move {
             let work = move |connection: &Connection| add(connection, &graph, &files);
-            if self.workers.write(files_in_a_batch(), work).await? { Ok(()) } else { Err(dropped(id)) }
+            if self.workers.write(BATCH_FILES, work).await? { Ok(()) } else { Err(dropped(id)) }
         })
     }
 
@@ -76,10 +77,25 @@ impl GraphStore for SqliteStore {
         };
         self.call("unfinished_graphs", self.workers.read(count)).boxed()
     }
-}
 
-const fn files_in_a_batch() -> usize {
-    crate::stores::graphs::BATCH_FILES
+    fn published<'a>(&'a self, repo_url: &'a str) -> BoxFuture<'a, Result<Option<Graph>, StoreError>> {
+        let repo_url = repo_url.to_owned();
+        self.call("published_graph", self.workers.read(move |connection| published(connection, &repo_url)))
+    }
+
+    fn trainings(&self) -> BoxFuture<'_, Result<Vec<Training>, StoreError>> {
+        self.call("list_trainings", self.workers.read(trainings))
+    }
+
+    fn files_after<'a>(
+        &'a self,
+        id: &'a str,
+        path: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<FileVector>, StoreError>> {
+        let (id, path) = (id.to_owned(), path.map(str::to_owned));
+        let work = move |connection: &Connection| files_after(connection, &id, path.as_deref());
+        self.call("read_graph_files", self.workers.read(work))
+    }
 }
 
 fn dropped(id: &str) -> StoreError {
@@ -162,13 +178,29 @@ fn list(connection: &Connection) -> rusqlite::Result<Vec<Graph>> {
     connection.prepare_cached(&sql)?.query_map([], graph)?.collect()
 }
 
+fn published(connection: &Connection, repo_url: &str) -> rusqlite::Result<Option<Graph>> {
+    let sql = format!("SELECT {GRAPH} FROM analytics_graphs WHERE repo_url = ?1 AND published = 1");
+    connection.prepare_cached(&sql)?.query_row([repo_url], graph).optional()
+}
+
+fn trainings(connection: &Connection) -> rusqlite::Result<Vec<Training>> {
+    let sql = format!("SELECT {GRAPH}, published FROM analytics_graphs ORDER BY trained_at_us DESC, id");
+    let training = |row: &Row<'_>| Ok(Training { graph: graph(row)?, is_published: row.get(11)? });
+    connection.prepare_cached(&sql)?.query_map([], training)?.collect()
+}
+
+fn files_after(connection: &Connection, id: &str, path: Option<&str>) -> rusqlite::Result<Vec<FileVector>> {
+    let sql = format!(
+        "SELECT {FILE} FROM analytics_graph_files WHERE graph_id = ?1 AND (?2 IS NULL OR file_path > ?2)
+        ORDER BY file_path LIMIT {BATCH_FILES}"
+    );
+    connection.prepare_cached(&sql)?.query_map(params![id, path], file)?.collect()
+}
+
 /// One read transaction: a training published meanwhile does not show halfway.
 fn similar(connection: &Connection, repo_url: &str, path: &str, k: usize) -> rusqlite::Result<Similar> {
     let snapshot = connection.unchecked_transaction()?;
-    let sql = format!("SELECT {GRAPH} FROM analytics_graphs WHERE repo_url = ?1 AND published = 1");
-    let Some(graph) = snapshot.prepare_cached(&sql)?.query_row([repo_url], graph).optional()? else {
-        return Ok(Similar::NoGraph);
-    };
+    let Some(graph) = published(&snapshot, repo_url)? else { return Ok(Similar::NoGraph) };
     let sql = format!("SELECT {FILE} FROM analytics_graph_files WHERE graph_id = ?1 AND file_path = ?2");
     let Some(asked) = snapshot.prepare_cached(&sql)?.query_row([&graph.id, path], file).optional()? else {
         let names = suggestions(&snapshot, &graph.id, path)?;
@@ -204,8 +236,7 @@ fn graph(row: &Row<'_>) -> rusqlite::Result<Graph> {
         commit: row.get(2)?,
         job_id: row.get(3)?,
         correlation_id: row.get(4)?,
-        trained_at: chrono::DateTime::from_timestamp_micros(row.get(5)?)
-            .ok_or_else(|| damaged(5, Type::Integer, "a time out of range".into()))?,
+        trained_at: time_us(row, 5)?,
         dimension: row.get(6)?,
         files: row.get::<_, i64>(7)?.cast_unsigned(),
         connected_files: row.get::<_, i64>(8)?.cast_unsigned(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde::de::DeserializeOwned;
@@ -140,7 +141,7 @@ fn vector(bytes: &[u8]) -> Option<Arc<[f32]>> {
 fn stored_document(row: &Row<'_>) -> rusqlite::Result<StoredDocument> {
     let published_at: Option<String> = row.get(6)?;
     let published_at = published_at
-        .map(|time| chrono::DateTime::parse_from_rfc3339(&time).map(|time| time.to_utc()))
+        .map(|time| DateTime::parse_from_rfc3339(&time).map(|time| time.to_utc()))
         .transpose()
         .map_err(|error| damaged(6, Type::Text, error.into()))?;
     let document = Document {
@@ -167,6 +168,12 @@ pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
 pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str().map_err(|error| damaged(column, Type::Text, error.into()))?;
     serde_json::from_str(text).map_err(|error| damaged(column, Type::Text, error.into()))
+}
+
+/// A time in a column of microseconds since the Unix epoch.
+pub(super) fn time_us(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {
+    let time = DateTime::from_timestamp_micros(row.get(column)?);
+    time.ok_or_else(|| damaged(column, Type::Integer, "a time out of range".into()))
 }
 
 /// A column whose value was not written by us.

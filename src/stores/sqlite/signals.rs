@@ -1,11 +1,10 @@
 //! Signals in `analytics_signals`, written with the verdicts.
 
-use chrono::DateTime;
 use futures_util::future::BoxFuture;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
-use super::queries::{damaged, text};
+use super::queries::{damaged, text, time_us};
 use super::{Cursor, SqliteStore};
 use crate::messages::analysis::Analysis;
 use crate::messages::signal::{Signal, signals_of};
@@ -79,18 +78,14 @@ fn list(connection: &Connection, filter: &SignalFilter, after: Option<Cursor>) -
 }
 
 fn signal(row: &Row<'_>) -> rusqlite::Result<Signal> {
-    let time = |column: usize| {
-        let time = DateTime::from_timestamp_micros(row.get(column)?);
-        time.ok_or_else(|| damaged(column, Type::Integer, "a time out of range".into()))
-    };
     let label = text(row, 3)?;
     Ok(Signal {
         symbol: row.get(0)?,
-        ts: time(1)?,
+        ts: time_us(row, 1)?,
         score: row.get(2)?,
         label: parse_sentiment(&label).ok_or_else(|| damaged(3, Type::Text, "an unknown label".into()))?,
         document_id: text(row, 4)?,
-        accepted_at: time(5)?,
-        processed_at: time(6)?,
+        accepted_at: time_us(row, 5)?,
+        processed_at: time_us(row, 6)?,
     })
 }

@@ -9,14 +9,14 @@ use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::documents::page_of;
-use super::jobs::{in_time, within};
+use super::jobs::{in_time, new_job, within};
 use crate::backtest::BacktestRequest;
 use crate::backtest::sweep::SweepRequest;
 use crate::messages::backtest::{RunKind, StoredRun};
 use crate::messages::bar;
 use crate::messages::code::ErrorCode;
 use crate::messages::correlation::CorrelationId;
-use crate::messages::job::{Job, NewJob};
+use crate::messages::job::Job;
 use crate::stores::backtests::RunFilter;
 use crate::web::app::{App, AppState};
 use crate::web::body;
@@ -68,13 +68,7 @@ pub(crate) async fn sweep(
 }
 
 async fn submit(app: &App, kind: &str, payload: Value, correlation_id: &CorrelationId) -> ApiResult<Job> {
-    let limits = app.api.jobs.limits(kind);
-    let job = NewJob {
-        correlation_id: correlation_id.to_string(),
-        max_attempts: limits.attempts,
-        ..NewJob::new(kind, payload)
-    };
-    Ok(within(app, app.api.jobs.submit(job)).await??.job)
+    Ok(within(app, app.api.jobs.submit(new_job(app, kind, payload, correlation_id))).await??.job)
 }
 
 /// `GET /v1/backtests`

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::jobs::{in_time, within};
+use super::jobs::{in_time, new_job, within};
 use crate::messages::code::{ErrorCode, Rejection};
 use crate::messages::correlation::CorrelationId;
 use crate::messages::job::{Job, JobState, NewJob};
@@ -66,14 +66,11 @@ async fn submit(
 ) -> ApiResult<(StatusCode, Json<Value>)> {
     let refused = |said| Rejection::field(ErrorCode::InvalidUrl, "repo_url", said);
     let repo_url = (app.api.graphs.check_url)(repo_url).map_err(refused)?;
-    let limits = app.api.jobs.limits(KIND);
     let job = NewJob {
         ttl_ms: Some(app.api.graphs.job_ttl_ms),
         key: Some(repo_url.clone()),
-        correlation_id: correlation_id.to_string(),
         metadata,
-        max_attempts: limits.attempts,
-        ..NewJob::new(KIND, json!({ "repo_url": repo_url }))
+        ..new_job(app, KIND, json!({ "repo_url": repo_url }), correlation_id)
     };
     let answer = async {
         let done = app.api.jobs.submit(job).await.map_err(ApiError::from)?;
@@ -119,7 +116,7 @@ pub(crate) async fn status(State(app): State<AppState>) -> ApiResult<Json<Value>
     if let Some(job) = running.first() {
         answer["status"] = json!(format!("Training Graph on {}", url_of(job)));
         answer["running"] = running.iter().map(shown_running).collect();
-    } else if let Some(reason) = why_offline(&app) {
+    } else if let Some(reason) = why_offline(&app).await {
         answer["status"] = json!("Offline");
         answer["reason"] = json!(reason);
     } else {
@@ -129,7 +126,7 @@ pub(crate) async fn status(State(app): State<AppState>) -> ApiResult<Json<Value>
 }
 
 /// Why no repository would be learned now.
-fn why_offline(app: &App) -> Option<String> {
+async fn why_offline(app: &App) -> Option<String> {
     let has_handler = app.api.jobs.registry().get(KIND).is_some();
     if !has_handler {
         return Some("this daemon learns no repositories".to_owned());
@@ -137,11 +134,23 @@ fn why_offline(app: &App) -> Option<String> {
     if app.api.operations.readiness().stopping {
         return Some("the daemon is stopping".to_owned());
     }
-    if !app.api.node.worker && app.api.node.workers.is_none() {
-        return Some("this node is no worker, and none that shares its queue is at work now".to_owned());
+    if !app.api.node.worker {
+        return match &app.api.node.workers {
+            None => Some("this node is no worker, and none that shares its queue is at work now".to_owned()),
+            Some(workers) => why_nobody_works(workers.check().await),
+        };
     }
     let workers = app.api.jobs.limits(KIND).workers;
     (workers == 0).then(|| "it has no workers for this (jobs.kinds.graph.workers)".to_owned())
+}
+
+/// Why none of the workers of an API node takes work, where none does.
+fn why_nobody_works(answers: Vec<(String, Result<String, String>)>) -> Option<String> {
+    let mut reasons = Vec::with_capacity(answers.len());
+    for (name, answer) in answers {
+        reasons.push(format!("{name}: {}", answer.err()?));
+    }
+    Some(format!("no worker takes work ({})", reasons.join("; ")))
 }
 
 fn shown_running(job: &Job) -> Value {

@@ -58,22 +58,30 @@ pub(crate) async fn submit(
     let request: JobRequest = body::read_json(&app, &headers, body).await?;
     let mut metadata = request.metadata;
     metadata.extend(request.unknown);
-    let limits = app.api.jobs.limits(&request.kind);
+    let job = new_job(&app, &request.kind, request.payload.unwrap_or_default(), &correlation_id);
     let job = NewJob {
         priority: request.priority.unwrap_or(DEFAULT_PRIORITY),
         run_at: request.run_at,
         ttl_ms: request.ttl_seconds.map(ttl_ms).transpose()?,
         key: request.key,
-        correlation_id: correlation_id.to_string(),
         metadata,
-        max_attempts: request.max_attempts.unwrap_or(limits.attempts),
-        ..NewJob::new(&request.kind, request.payload.unwrap_or_default())
+        max_attempts: request.max_attempts.unwrap_or(job.max_attempts),
+        ..job
     };
     let submitted = async { Ok::<_, ApiError>(app.api.jobs.submit(job).await?) };
     let done = within(&app, submitted).await??;
     let mut answer = json!(done.job);
     answer["existing"] = json!(done.existing);
     Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// A job with the attempts its kind has, and the correlation id of the request.
+pub(crate) fn new_job(app: &App, kind: &str, payload: Value, correlation_id: &CorrelationId) -> NewJob {
+    NewJob {
+        correlation_id: correlation_id.to_string(),
+        max_attempts: app.api.jobs.limits(kind).attempts,
+        ..NewJob::new(kind, payload)
+    }
 }
 
 fn ttl_ms(seconds: f64) -> ApiResult<i64> {

@@ -144,6 +144,16 @@ impl Kafka {
         self.instance.as_mut().expect("the broker is the test's own")
     }
 
+    /// Where its logs are, before it was ever started.
+    pub fn data(&mut self) -> PathBuf {
+        self.instance().directory().join("data")
+    }
+
+    /// What it wrote.
+    pub fn output(&mut self) -> String {
+        std::fs::read_to_string(self.instance().directory().join("output.log")).unwrap_or_default()
+    }
+
     /// Starts it, or starts it again on the same ports and data; returns when it answers.
     pub fn restart(&mut self) -> Result<(), String> {
         self.launch()?;
