@@ -99,13 +99,13 @@ impl Task {
         }
     }
 
-    /// Asks for the memory of all its rows.
-    pub(super) fn prefetch(&self, own: &Table, context: &Table) {
-        for &row in &self.own.rows {
-            own.prefetch(row);
-        }
-        for &row in &self.context.rows {
-            context.prefetch(row);
+    /// Asks for the memory of one of so many parts of its rows.
+    pub(super) fn prefetch(&self, own: &Table, context: &Table, part: usize, parts: usize) {
+        for (table, rows) in [(own, &self.own.rows), (context, &self.context.rows)] {
+            let place = |part: usize| rows.len() * part / parts;
+            for &row in &rows[place(part)..place(part + 1)] {
+                table.prefetch(row);
+            }
         }
     }
 }

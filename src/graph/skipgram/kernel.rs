@@ -30,6 +30,9 @@ pub(super) struct Lecture<'a> {
     pub(super) offset: f32,
     /// The step.
     pub(super) rate: f32,
+    /// The passage that comes next. Its memory is asked for a part with every window: of more at once the processor would
+    /// have to wait for the first.
+    pub(super) coming: Option<&'a Task>,
 }
 
 /// Sums of `-ln σ(±(h·h' + offset))`, the probability the vectors gave to what was seen.
@@ -103,6 +106,9 @@ unsafe fn passage<W: Wide, const ROOM: usize, const EXACT: bool>(
         desk::fetch::<W>(lecture.own, &task.own.rows, &mut cells[..split], &mut before[..split]);
         desk::fetch::<W>(lecture.context, &task.context.rows, &mut cells[split..], &mut before[split..]);
         for (place, &first) in task.firsts.iter().enumerate() {
+            if let Some(coming) = lecture.coming {
+                coming.prefetch(lecture.own, lecture.context, place, task.firsts.len());
+            }
             let near = &task.others[place + 1..][..task.near];
             let mut own = [W::splat(0.0); ROOM];
             let at = first as usize * width;
@@ -305,7 +311,7 @@ mod tests {
                     let (own, context) = (&tables[0], &tables[tables.len() - 1]);
                     let mut task = Task::default();
                     task.set(&nodes, NEAR, far.into_iter(), apart);
-                    let lecture = Lecture { own, context, offset: OFFSET, rate: RATE };
+                    let lecture = Lecture { own, context, offset: OFFSET, rate: RATE, coming: None };
                     let loss = learn(level, lecture, &task, &mut Desk::default());
                     let found = tables.iter().flat_map(Table::values);
                     for (value, expected) in found.zip(expected.iter().flatten()) {

@@ -88,7 +88,7 @@ impl<'a> Lesson<'a> {
         walker.walk(starts, random, &mut walks);
         self.tally.steps += walks.steps() as u64;
         let context = self.context.unwrap_or(self.own);
-        let lecture = Lecture { own: self.own, context, offset: self.config.product_offset(), rate };
+        let offset = self.config.product_offset();
         let mut passages = walks.iter().flat_map(|walk| Passage::of(walk, self.config));
         let mut has_task = false;
         loop {
@@ -97,9 +97,10 @@ impl<'a> Lesson<'a> {
             if let Some(passage) = next {
                 let negatives = (0..passage.far(self.config)).map(|_| self.negatives.draw(random));
                 coming.set(passage.nodes, passage.near(), negatives, self.context.is_some());
-                coming.prefetch(self.own, context);
             }
             if has_task {
+                let coming = next.is_some().then_some(&*coming);
+                let lecture = Lecture { own: self.own, context, offset, rate, coming };
                 let loss = kernel::learn(self.level, lecture, now, &mut self.desk);
                 self.tally.count(now, loss);
             }

@@ -15,13 +15,13 @@ impl Line {
         Self(std::array::from_fn(|_| AtomicU32::new(0)))
     }
 
-    /// Asks for the line before it is needed.
+    /// Asks for the line before it is read and written, and for the right to write it: other processors lose theirs now
+    /// and not when it is written.
     fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch changes nothing that a program can see.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(self).cast()) };
+        // SAFETY: a prefetch changes nothing that a program can see; a processor without this one ignores it.
+        unsafe {
+            std::arch::asm!("prefetchw [{line}]", line = in(reg) self, options(nostack, preserves_flags, readonly));
         }
     }
 
