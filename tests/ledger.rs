@@ -46,6 +46,16 @@ fn a_later_success_never_skips_an_earlier_record() {
 }
 
 #[test]
+fn records_of_one_poll_are_registered_under_their_partitions_epochs() {
+    let ledger = OffsetLedger::new();
+    ledger.assigned(1, &[partition(0)]);
+    ledger.assigned(2, &[partition(1)]);
+    let polled = [record(0, 5), record(1, 5), record(2, 5), record(0, 5), record(0, 6)];
+    assert_eq!(ledger.register_all(&polled), [Some(1), Some(2), None, None, Some(1)]);
+    assert_eq!(ledger.counts().in_flight, 3);
+}
+
+#[test]
 fn offsets_with_gaps_commit_after_the_last_record_done() {
     let ledger = OffsetLedger::new();
     ledger.assigned(1, &[partition(0)]);

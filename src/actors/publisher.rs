@@ -39,16 +39,25 @@ impl Actor for Publisher {
     type Message = Verdict;
 
     async fn handle(&mut self, batch: Vec<Verdict>, ctx: &Context<Verdict>) -> Result<(), Fault> {
-        let records = batch.iter().map(|verdict| self.records(verdict)).collect::<Result<Vec<_>, _>>()?;
         match &self.outbox {
             None => {
-                ctx.protect(self.log.append(records.into_iter().flatten().collect())).await.map_err(log_fault)?;
+                let mut records = Vec::with_capacity(batch.len());
+                batch.iter().try_for_each(|verdict| self.add_records(verdict, &mut records))?;
+                ctx.protect(self.log.append(records)).await.map_err(log_fault)?;
             }
-            // Staged before it is complete: the commit of its offset takes it along.
-            Some(outbox) => batch.iter().zip(records).for_each(|(verdict, records)| {
-                let delivery = &verdict.judged.delivery;
-                outbox.stage(delivery.position(), delivery.epoch(), records);
-            }),
+            Some(outbox) => {
+                let mut staged = Vec::with_capacity(batch.len());
+                for verdict in &batch {
+                    let mut records = Vec::with_capacity(1);
+                    self.add_records(verdict, &mut records)?;
+                    staged.push(records);
+                }
+                // Staged before it is complete: the commit of its offset takes it along.
+                for (verdict, records) in batch.iter().zip(staged) {
+                    let delivery = &verdict.judged.delivery;
+                    outbox.stage(delivery.position(), delivery.epoch(), records);
+                }
+            }
         }
         let now_ms = Utc::now().timestamp_millis();
         batch.iter().for_each(|verdict| verdict.judged.delivery.complete());
@@ -75,19 +84,18 @@ fn event(verdict: &Verdict, now_ms: i64) -> DocumentJudged<'_> {
 
 impl Publisher {
     /// The analysis, then its signals. A record that repeats a document says nothing that was not said before.
-    fn records(&self, verdict: &Verdict) -> Result<Vec<NewRecord>, Fault> {
+    fn add_records(&self, verdict: &Verdict, records: &mut Vec<NewRecord>) -> Result<(), Fault> {
         let analysis = &verdict.analysis;
         let record = verdict.judged.delivery.record();
-        let json = analysis.json().map_err(|error| not_json(&self.topic, &error))?;
-        let value = Bytes::copy_from_slice(json.as_bytes());
-        let mut records = vec![new_record(verdict, &self.topic, &analysis.document_id, value)];
+        let value = analysis.json_bytes().map_err(|error| not_json(&self.topic, &error))?;
+        records.push(new_record(verdict, &self.topic, &analysis.document_id, value));
         if analysis.origin == record.position {
             for signal in signals_of(analysis, record.timestamp_ms) {
                 let value = serde_json::to_vec(&signal).map_err(|error| not_json(&self.signals_topic, &error))?;
                 records.push(new_record(verdict, &self.signals_topic, &signal.symbol, value.into()));
             }
         }
-        Ok(records)
+        Ok(())
     }
 }
 

@@ -47,7 +47,7 @@ impl Actor for SentimentAnalyzer {
         let now = Instant::now();
         let messages = batch.into_iter().map(|mut message| {
             if message.sighting == Sighting::Fresh && message.encoded.is_some() {
-                message.opinion = opinions.next();
+                message.opinion = opinions.next().map(Box::new);
             }
             if let Some(encoded) = &mut message.encoded {
                 encoded.trunk = None; // the writers need only the vector

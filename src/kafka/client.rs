@@ -6,6 +6,7 @@ mod consumer;
 mod context;
 mod errors;
 mod groups;
+mod producer;
 mod settings;
 mod topics;
 mod transactor;
@@ -20,13 +21,14 @@ use parking_lot::{Mutex, RwLock};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, FutureRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use self::appends::{Appending, Appends, Receipt};
 use self::consumer::KafkaConsumer;
 use self::context::{ClientLog, MemberContext, Membership, Transactions, Trouble};
 use self::errors::{explained, log_error};
+use self::producer::LogProducer;
 use self::transactor::Transactor;
 use super::log::{Log, LogConsumer, LogError, PartitionLag};
 use super::outbox::{Outbox, record_bytes};
@@ -52,7 +54,7 @@ pub struct KafkaLog {
     /// Topics that were ensured; others aren't written to, because a broker might create them from a typing error.
     known: RwLock<BTreeSet<String>>,
     /// Replaced after a fatal error, which librdkafka never forgets.
-    producer: Mutex<Arc<ThreadedProducer<Appending>>>,
+    producer: Mutex<Arc<LogProducer>>,
     /// One for each group asked about; they join no group.
     inquirers: Mutex<HashMap<String, Arc<BaseConsumer<ClientLog>>>>,
     /// Last epoch given to an assignment.
@@ -130,7 +132,7 @@ impl KafkaLog {
     }
 
     /// A producer that has not failed for good.
-    fn producer(&self) -> Result<Arc<ThreadedProducer<Appending>>, LogError> {
+    fn producer(&self) -> Result<Arc<LogProducer>, LogError> {
         let mut producer = self.producer.lock();
         if let Some((code, reason)) = producer.client().fatal_error() {
             tracing::error!(%code, reason, "the producer failed for good and is replaced");
@@ -154,7 +156,7 @@ impl KafkaLog {
     /// Queues one record, waiting while the queue is full.
     async fn enqueue(
         &self,
-        producer: &ThreadedProducer<Appending>,
+        producer: &LogProducer,
         record: &NewRecord,
         receipt: Receipt,
         deadline: tokio::time::Instant,
@@ -258,9 +260,8 @@ fn new_producer(
     config: &KafkaConfig,
     max_record_bytes: usize,
     client: ClientLog,
-) -> Result<Arc<ThreadedProducer<Appending>>, LogError> {
-    let made = settings::producer(config, max_record_bytes).create_with_context(Appending(client));
-    made.map(Arc::new).map_err(|error| log_error(&error))
+) -> Result<Arc<LogProducer>, LogError> {
+    LogProducer::start(config, max_record_bytes, Appending(client)).map(Arc::new)
 }
 
 fn with_receipt(record: &NewRecord, receipt: Receipt) -> BaseRecord<'_, [u8], [u8], Box<Receipt>> {

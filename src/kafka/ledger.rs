@@ -77,6 +77,22 @@ impl State {
         (partition.epoch == epoch).then_some(partition)
     }
 
+    /// See [`OffsetLedger::register`]; without an epoch under the current one, which is the answer.
+    fn register(&mut self, record: &Record, epoch: Option<u64>) -> Option<u64> {
+        let (position, bytes) = (&record.position, record_bytes(record));
+        let offset = position.offset;
+        let partition = self.partitions.get_mut(&position.topic)?.get_mut(&position.partition)?;
+        let fits = epoch.is_none_or(|epoch| partition.epoch == epoch);
+        let after_last = partition.entries.back().is_none_or(|last| last.offset < offset);
+        if !fits || !after_last || partition.committable.is_some_and(|next| offset < next) {
+            return None;
+        }
+        partition.entries.push_back(Entry { offset, bytes, done: false });
+        self.counts.in_flight += 1;
+        self.counts.bytes += bytes;
+        Some(partition.epoch)
+    }
+
     fn forget(&mut self, topic: &Arc<str>, number: i32) {
         let Some(partition) = self.partitions.get_mut(topic).and_then(|topic| topic.remove(&number)) else { return };
         let epoch = partition.epoch;
@@ -164,17 +180,15 @@ impl OffsetLedger {
     /// epoch, or it was handed out already.
     #[must_use]
     pub fn register(&self, record: &Record, epoch: u64) -> bool {
-        let (offset, bytes) = (record.position.offset, record_bytes(record));
+        self.0.lock().register(record, Some(epoch)).is_some()
+    }
+
+    /// Notes records that are about to be handed out under the current assignments. For each its epoch, or `None` if it
+    /// must not be handed out.
+    #[must_use]
+    pub fn register_all(&self, records: &[Record]) -> Vec<Option<u64>> {
         let mut state = self.0.lock();
-        let Some(partition) = state.partition(&record.position, epoch) else { return false };
-        let after_last = partition.entries.back().is_none_or(|last| last.offset < offset);
-        if !after_last || partition.committable.is_some_and(|next| offset < next) {
-            return false;
-        }
-        partition.entries.push_back(Entry { offset, bytes, done: false });
-        state.counts.in_flight += 1;
-        state.counts.bytes += bytes;
-        true
+        records.iter().map(|record| state.register(record, None)).collect()
     }
 
     /// Takes the records that came back, oldest first, each with its epoch. They stay registered.

@@ -30,7 +30,8 @@ impl CorrelationId {
     #[must_use]
     pub fn of_position(topic: &str, partition: i32, offset: i64) -> Self {
         let name = format!("{topic}/{partition}/{offset}");
-        Self(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string().into())
+        let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes());
+        Self((&*id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).into())
     }
 
     /// The id's text.

@@ -76,6 +76,7 @@ impl StoredDeadLetter {
     #[must_use]
     pub fn id_of(topic: &str, partition: i32, offset: i64) -> Arc<str> {
         let name = format!("dead-letter/{topic}/{partition}/{offset}");
-        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string().into()
+        let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes());
+        (&*id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).into()
     }
 }

@@ -107,8 +107,8 @@ pub struct Judged {
     pub sighting: Sighting,
     /// The embedding; `None` unless the sighting was fresh at the embedder.
     pub encoded: Option<Encoded>,
-    /// Set by the sentiment analyzer for fresh documents.
-    pub opinion: Option<Opinion>,
+    /// Set by the sentiment analyzer for fresh documents. Boxed, as messages are moved from queue to queue.
+    pub opinion: Option<Box<Opinion>>,
     /// Milliseconds spent per stage so far.
     pub timings: Timings,
 }

@@ -3,7 +3,12 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 use super::analysis::Analysis;
+
+/// Room for the JSON of an analysis at the beginning; few are longer.
+const USUAL_BYTES: usize = 1024;
 
 /// A finished analysis with its JSON. Clones are cheap; changing one of several makes a copy.
 #[derive(Clone)]
@@ -25,8 +30,28 @@ impl SealedAnalysis {
         if let Some(json) = self.0.json.get() {
             return Ok(json);
         }
-        let json = serde_json::to_string(&self.0.analysis)?;
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, &self.0.analysis)?;
+        let json = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
         Ok(self.0.json.get_or_init(|| json))
+    }
+
+    /// The same text as bytes that share it.
+    ///
+    /// # Errors
+    /// If it has a value that JSON does not have.
+    pub fn json_bytes(&self) -> Result<Bytes, serde_json::Error> {
+        self.json()?;
+        Ok(Bytes::from_owner(Text(Arc::clone(&self.0))))
+    }
+}
+
+/// The JSON of an analysis, where it is made already.
+struct Text(Arc<Sealed>);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.json.get().map_or(&[], |json| json.as_bytes())
     }
 }
 
@@ -107,5 +132,8 @@ mod tests {
         assert_eq!((&*first.source, &*second.source), ("news", "web"));
         assert_eq!(second.json().unwrap(), serde_json::to_string(&*second).unwrap());
         assert!(second.json().unwrap().contains("\"web\"") && first.json().unwrap().contains("\"news\""));
+        let bytes = second.json_bytes().unwrap();
+        second.source = "x".into();
+        assert_eq!(bytes, serde_json::to_vec(&Analysis { source: "web".into(), ..(*second).clone() }).unwrap());
     }
 }

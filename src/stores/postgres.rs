@@ -3,6 +3,7 @@
 //! Connections live on threads of the store's own, so that an actor that blocks its thread stalls nobody's socket. Every
 //! call has a deadline; one that passes it closes its connection and the server rolls back what was not committed.
 
+mod array;
 mod backtests;
 mod bars;
 mod columns;

@@ -124,6 +124,7 @@ impl<M> Default for After<M> {
 
 impl<M> After<M> {
     fn drop_later(&mut self, envelopes: impl Iterator<Item = Envelope<M>>) {
+        self.rest.reserve(envelopes.size_hint().0.saturating_sub(1));
         for envelope in envelopes {
             if self.first.is_none() {
                 self.first = Some(envelope);

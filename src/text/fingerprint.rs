@@ -142,7 +142,7 @@ impl Words {
         let ranges = Vec::with_capacity(text.len() / 5 + 1);
         let mut words = Self { text: String::with_capacity(text.len() + 8), ranges, critical: 0 };
         if text.is_ascii() {
-            words.scan_ascii(text.as_bytes());
+            words.scan_ascii(&text.to_ascii_lowercase());
         } else {
             words.scan(text.nfkc());
         }
@@ -161,18 +161,20 @@ impl Words {
         self.end_word(cashtag);
     }
 
-    /// As [`Words::scan`], of ASCII alone, where most characters are letters.
-    fn scan_ascii(&mut self, bytes: &[u8]) {
-        let mut before = b' ';
+    /// As [`Words::scan`], of ASCII alone and lower-cased already: runs of letters and digits are taken as they are.
+    fn scan_ascii(&mut self, text: &str) {
+        let bytes = text.as_bytes();
         let mut cashtag = false;
-        for (at, &byte) in bytes.iter().enumerate() {
-            if byte.is_ascii_alphanumeric() {
-                self.text.push(char::from(byte.to_ascii_lowercase()));
-            } else {
-                let next = bytes.get(at + 1).copied().unwrap_or(b' ');
-                cashtag = self.step(role(before.into(), byte.into(), next.into()), byte.into(), cashtag);
-            }
-            before = byte;
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..) {
+            let run = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            self.text.push_str(&text[at..at + run]);
+            at += run;
+            let Some(&byte) = bytes.get(at) else { break };
+            let before = if at == 0 { b' ' } else { bytes[at - 1] };
+            let next = bytes.get(at + 1).copied().unwrap_or(b' ');
+            cashtag = self.step(role(before.into(), byte.into(), next.into()), byte.into(), cashtag);
+            at += 1;
         }
         self.end_word(cashtag);
     }
@@ -364,6 +366,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ascii_is_split_like_any_text(text in "[ -~]{0,60}") {
+            let mut any = Words { text: String::new(), ranges: Vec::new(), critical: 0 };
+            any.scan(text.chars());
+            let quick = Words::split(&text);
+            prop_assert_eq!((quick.text, quick.ranges, quick.critical), (any.text, any.ranges, any.critical));
+        }
+
         #[test]
         fn a_text_is_its_own_copy(text in ".{1,120}") {
             let one = fingerprint(None, &text);

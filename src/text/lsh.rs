@@ -10,6 +10,8 @@ const FALSE_POSITIVE_WEIGHT: f64 = 0.02;
 const FALSE_NEGATIVE_WEIGHT: f64 = 0.98;
 /// Most bands: each costs memory and one look-up.
 const MAX_BANDS: usize = 20;
+/// Chains whose first links are asked for together; divides the least number of buckets.
+const AHEAD: usize = 128;
 /// Steps of the integrals.
 const STEPS: u32 = 200;
 
@@ -128,6 +130,21 @@ impl Chains {
         chain.filter(move |&number| link(number).key == key).map(|number| number - 1)
     }
 
+    /// Reads links that are about to be followed. They lie far from each other: asked for together they come together.
+    fn fetch(&self, numbers: impl Iterator<Item = (usize, u32)>) {
+        let link = |(table, number): (usize, u32)| self.links.get((number.max(1) as usize - 1) * self.tables + table);
+        std::hint::black_box(numbers.filter_map(link).fold(0, |all, link| all ^ link.older));
+    }
+
+    /// As [`Chains::fetch`], of the slots that one key per table leads to.
+    fn fetch_first(&self, keys: &[u32]) {
+        let mut numbers = [0; MAX_BANDS];
+        for ((table, key), number) in keys.iter().enumerate().zip(&mut numbers) {
+            *number = self.heads[self.bucket(table, *key)];
+        }
+        self.fetch(numbers.into_iter().take(keys.len()).enumerate());
+    }
+
     /// Doubles the tables. A bucket's slots go to one of two, so that their order is kept.
     fn grow(&mut self) {
         let (old, old_buckets) = (std::mem::take(&mut self.heads), self.buckets);
@@ -136,6 +153,9 @@ impl Chains {
         let mut chain = Vec::new();
         for (index, &head) in old.iter().enumerate() {
             let table = index / old_buckets;
+            if index % AHEAD == 0 {
+                self.fetch(old.iter().skip(index).take(AHEAD).map(|&number| (table, number)));
+            }
             let mut number = head;
             while number != 0 {
                 chain.push(number);
@@ -192,6 +212,7 @@ impl Lsh {
     /// Slots that share a key, each once, at most `per_band` of each band, the newest.
     pub(super) fn candidates(&self, keys: &Keys, per_band: usize, found: &mut Vec<u32>) {
         found.clear();
+        self.chains.fetch_first(&keys.0[..self.bands]);
         for (band, key) in keys.0.iter().enumerate().take(self.bands) {
             found.extend(self.chains.iter(band, *key).take(per_band));
         }

@@ -391,6 +391,10 @@ impl DuplicateMemory {
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         self.order.push_back((slot, entry.sequence));
+        if self.by_id.len() == self.by_id.capacity() {
+            // a name costs little room and much time to be placed anew
+            self.by_id.reserve(3 * self.by_id.len());
+        }
         self.by_id.insert(Arc::clone(&entry.id), slot);
         self.by_content.push(slot, std::iter::once(content_key(&entry.fingerprint.content_hash)));
         self.lsh.insert(slot, keys);

@@ -1,9 +1,9 @@
 //! Records on their way to the brokers, a batch at a time: one wait for all of them, where a future each would cost an
 //! allocation, a channel and a wake-up per record.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -16,60 +16,45 @@ use super::context::ClientLog;
 /// What became of one record: partition and offset, or why it was not taken. `None` if the producer went before it knew.
 pub(super) type Outcome = Option<Result<(i32, i64), KafkaError>>;
 
-/// A batch of records, each of which has a [`Receipt`].
+/// A batch of records, each of which has a [`Receipt`]. Receipts come back on the producer's thread while others are
+/// given out, so that nothing here is locked.
 #[derive(Debug)]
 pub(super) struct Appends {
-    state: Mutex<State>,
-    /// Woken once, by the last receipt.
+    /// By place in the batch; set when the receipt of the place is given back.
+    outcomes: Box<[OnceLock<Outcome>]>,
+    /// Receipts given out.
+    given: AtomicUsize,
+    /// Receipts not given back yet.
+    open: AtomicUsize,
+    /// Woken by a last receipt.
     ended: Notify,
 }
 
-#[derive(Debug)]
-struct State {
-    /// By place in the batch.
-    outcomes: Vec<Outcome>,
-    /// Receipts not given back yet.
-    open: usize,
-}
-
 impl Appends {
-    /// A batch with room for so many records.
+    /// A batch of at most so many records.
     pub(super) fn new(records: usize) -> Arc<Self> {
-        let state = State { outcomes: Vec::with_capacity(records), open: 0 };
-        Arc::new(Self { state: Mutex::new(state), ended: Notify::new() })
+        let outcomes = std::iter::repeat_with(OnceLock::new).take(records).collect();
+        Arc::new(Self { outcomes, given: AtomicUsize::new(0), open: AtomicUsize::new(0), ended: Notify::new() })
     }
 
     /// A receipt for the next record.
     pub(super) fn receipt(self: &Arc<Self>) -> Receipt {
-        let mut state = self.state.lock();
-        state.open += 1;
-        state.outcomes.push(None);
-        Receipt { appends: Arc::clone(self), place: state.outcomes.len() - 1, outcome: None }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let place = self.given.fetch_add(1, Ordering::Relaxed);
+        Receipt { appends: Arc::clone(self), place, outcome: None }
     }
 
-    /// Waits until all receipts were given back: what became of the records, in order.
-    pub(super) async fn outcomes(&self) -> Vec<Outcome> {
+    /// Waits until all receipts were given back: what became of their records, in order.
+    pub(super) async fn outcomes(&self) -> impl Iterator<Item = Outcome> + '_ {
         loop {
             let ended = self.ended.notified();
-            {
-                let mut state = self.state.lock();
-                if state.open == 0 {
-                    return std::mem::take(&mut state.outcomes);
-                }
+            if self.open.load(Ordering::Acquire) == 0 {
+                break;
             }
             ended.await;
         }
-    }
-
-    fn close(&self, place: usize, outcome: Outcome) {
-        let mut state = self.state.lock();
-        if let Some(known) = state.outcomes.get_mut(place) {
-            *known = outcome;
-        }
-        state.open -= 1;
-        if state.open == 0 {
-            self.ended.notify_one();
-        }
+        let given = self.given.load(Ordering::Relaxed);
+        self.outcomes.iter().take(given).map(|outcome| outcome.get().cloned().flatten())
     }
 }
 
@@ -83,7 +68,12 @@ pub(super) struct Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.appends.close(self.place, self.outcome.take());
+        if let Some(place) = self.appends.outcomes.get(self.place) {
+            let _ = place.set(self.outcome.take());
+        }
+        if self.appends.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.appends.ended.notify_one();
+        }
     }
 }
 
@@ -130,11 +120,19 @@ mod tests {
         let mut waiting = std::pin::pin!(appends.outcomes());
         assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(last);
-        assert_eq!(waiting.await, [Some(Ok((0, 7))), None, Some(Ok((0, 9)))]);
+        let outcomes: Vec<Outcome> = waiting.await.collect();
+        assert_eq!(outcomes, [Some(Ok((0, 7))), None, Some(Ok((0, 9)))]);
+    }
+
+    #[tokio::test]
+    async fn records_that_were_never_queued_have_no_outcome() {
+        let appends = Appends::new(3);
+        drop(appends.receipt());
+        assert_eq!(appends.outcomes().await.collect::<Vec<_>>(), [None]);
     }
 
     #[tokio::test]
     async fn empty_batch_has_ended() {
-        assert_eq!(Appends::new(0).outcomes().await, []);
+        assert_eq!(Appends::new(0).outcomes().await.count(), 0);
     }
 }

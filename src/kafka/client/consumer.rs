@@ -16,6 +16,7 @@ use super::context::{Key, MemberContext, Membership, Transactions};
 use super::errors::log_error;
 use super::settings;
 use crate::config::kafka::KafkaConfig;
+use crate::kafka::ledger::next_offset;
 use crate::kafka::log::{LogConsumer, LogError, LogEvent, PartitionLag};
 use crate::kafka::outbox::StagedCounts;
 use crate::messages::record::{Position, Record};
@@ -103,6 +104,38 @@ impl KafkaConsumer {
     }
 }
 
+/// The last records that a poll hands out, by partition: told once a poll, as a map of names costs more than a record.
+#[derive(Default)]
+struct HandedOut(Vec<Position>);
+
+impl HandedOut {
+    fn note(&mut self, position: &Position) {
+        let same = |last: &&mut Position| last.partition == position.partition && last.topic == position.topic;
+        match self.0.iter_mut().find(same) {
+            Some(last) => last.offset = position.offset,
+            None => self.0.push(position.clone()),
+        }
+    }
+
+    /// What was read before a partition went is handed out in vain.
+    fn forget_revoked(&mut self, happened: &[LogEvent]) {
+        for event in happened {
+            if let LogEvent::Revoked { partitions } = event {
+                let went = |last: &Position| {
+                    partitions.iter().any(|(topic, number)| *last.topic == **topic && last.partition == *number)
+                };
+                self.0.retain(|last| !went(last));
+            }
+        }
+    }
+
+    fn tell(self, membership: &mut Membership) {
+        for Position { topic, partition, offset } in self.0 {
+            membership.handed_out.insert((topic.to_string(), partition), next_offset(offset));
+        }
+    }
+}
+
 /// librdkafka drops either without a word where it crosses another change of the partition, such as the start of its
 /// fetching.
 fn pause_or_resume<'a>(
@@ -140,6 +173,9 @@ impl LogConsumer for KafkaConsumer {
     fn poll(&mut self, timeout: Duration) -> Result<Vec<LogEvent>, LogError> {
         let (consumer, _) = self.member()?;
         let (mut events, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut handed_out = HandedOut::default();
+        // only the owner changes it, between polls
+        let paused = self.membership.lock().paused;
         let mut wait = timeout;
         loop {
             let polled = consumer.poll(wait);
@@ -150,22 +186,20 @@ impl LogConsumer for KafkaConsumer {
                 if !records.is_empty() {
                     events.push(LogEvent::Records(std::mem::take(&mut records)));
                 }
+                handed_out.forget_revoked(&happened);
                 events.extend(happened);
             }
             match polled {
                 Some(Ok(message)) => {
                     bytes += message.payload_len() + message.key_len();
-                    let key = (message.topic().to_owned(), message.partition());
-                    let paused = {
-                        let mut membership = self.membership.lock();
-                        membership.handed_out.insert(key.clone(), message.offset() + 1);
-                        membership.paused
-                    };
-                    records.push(self.record(&message));
+                    let record = self.record(&message);
+                    handed_out.note(&record.position);
                     if paused {
                         // the pause was lost: what was fetched meanwhile is thrown away by another one
+                        let key = (record.position.topic.to_string(), record.position.partition);
                         pause_or_resume(consumer, [&key], true);
                     }
+                    records.push(record);
                 }
                 Some(Err(error)) if mends_itself(&error) => tracing::warn!(%error, "polling goes on"),
                 Some(Err(error)) if records.is_empty() && events.is_empty() => return Err(log_error(&error)),
@@ -180,6 +214,7 @@ impl LogConsumer for KafkaConsumer {
                 break;
             }
         }
+        handed_out.tell(&mut self.membership.lock());
         if !records.is_empty() {
             events.push(LogEvent::Records(records));
         }

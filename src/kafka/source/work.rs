@@ -220,7 +220,7 @@ impl<'a, H: HandOver> Work<'a, H> {
 
     fn event(&mut self, event: LogEvent) {
         match event {
-            LogEvent::Records(records) => records.into_iter().for_each(|record| self.take(record)),
+            LogEvent::Records(records) => self.take(records),
             LogEvent::Assigned { epoch, partitions } => {
                 tracing::info!(epoch, ?partitions, "partitions assigned");
                 self.ledger.assigned(epoch, &partitions);
@@ -245,10 +245,11 @@ impl<'a, H: HandOver> Work<'a, H> {
         }
     }
 
-    fn take(&mut self, record: Record) {
-        self.report.read += 1;
-        let Some(epoch) = self.ledger.epoch(&record.position.topic, record.position.partition) else { return };
-        if self.ledger.register(&record, epoch) {
+    fn take(&mut self, records: Vec<Record>) {
+        self.report.read += records.len() as u64;
+        let epochs = self.ledger.register_all(&records);
+        for (record, epoch) in records.into_iter().zip(epochs) {
+            let Some(epoch) = epoch else { continue };
             self.held.push_back(Delivery::new(record, epoch, Arc::clone(&self.ledger) as Arc<dyn Ledger>));
         }
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::sql::{array_literal, escape, escape_option, json, not_json};
+use super::array::{Array, Binary, Element as _, Float4, Int2, Int4, Int8, Names, Text, Time, Verbatim};
+use super::sql::not_json;
 use crate::messages::analysis::Analysis;
 use crate::messages::signal::signals_of;
 use crate::stores::documents::{StoreError, VerdictRow, WriteOutcome};
@@ -94,27 +95,31 @@ const SIGNALS: &str = r#"INSERT INTO analytics.signals
 const FORGET_SIGNALS: &str = r#"DELETE FROM analytics.signals s USING analytics.analyses a
     WHERE a.seq = ANY($1) AND s.topic = a.topic AND s.partition = a.partition AND s."offset" = a."offset""#;
 
-type Text<'r> = Vec<Cow<'r, str>>;
-type OptionalText<'r> = Vec<Option<Cow<'r, str>>>;
-
 /// Declares a table's arrays and how they go to the server, in the order of its statement.
 macro_rules! table {
     ($(#[$doc:meta])* $table:ident $sql:ident documents: $documents:literal;
-        $($column:ident: $array:ty = $kind:ident),* $(,)?) => {
+        $first:ident: $of_first:ident, $($column:ident: $element:ident),* $(,)?) => {
         $(#[$doc])*
-        #[derive(Default)]
-        struct $table<'r> {
-            $($column: $array,)*
-            /// For tables whose columns all own their values.
-            _batch: std::marker::PhantomData<&'r ()>,
+        struct $table {
+            $first: Array<$of_first>,
+            $($column: Array<$element>,)*
         }
 
-        impl<'r> $table<'r> {
+        impl $table {
+            fn with_rows(rows: usize) -> Self {
+                Self { $first: Array::with_rows(rows), $($column: Array::with_rows(rows),)* }
+            }
+
+            /// No more rows come.
+            fn finish(&mut self) {
+                self.$first.precede([$(self.$column.wire_bytes()),*].iter().sum());
+            }
+
             fn insert(&self) -> Insert<'_> {
                 Insert {
                     sql: $sql,
-                    types: vec![$(Type::$kind),*],
-                    values: vec![$(&self.$column as &(dyn ToSql + Sync)),*],
+                    types: vec![$of_first::ARRAY, $($element::ARRAY),*],
+                    values: vec![&self.$first as &(dyn ToSql + Sync), $(&self.$column as &(dyn ToSql + Sync)),*],
                     documents: $documents,
                 }
             }
@@ -125,78 +130,72 @@ macro_rules! table {
 table! {
     /// `raw.documents`
     Documents DOCUMENTS documents: true;
-    id: Text<'r> = TEXT_ARRAY, correlation_id: Text<'r> = TEXT_ARRAY, source: Text<'r> = TEXT_ARRAY,
-    url: OptionalText<'r> = TEXT_ARRAY, title: OptionalText<'r> = TEXT_ARRAY, text: Text<'r> = TEXT_ARRAY,
-    author: OptionalText<'r> = TEXT_ARRAY, published_at: Vec<Option<DateTime<Utc>>> = TIMESTAMPTZ_ARRAY,
-    published_ns: Vec<Option<i16>> = INT2_ARRAY, symbols: Vec<String> = TEXT_ARRAY,
-    lang: OptionalText<'r> = TEXT_ARRAY, metadata: Vec<String> = TEXT_ARRAY, content_hash: Vec<&'r [u8]> = BYTEA_ARRAY,
-    record_ms: Vec<i64> = INT8_ARRAY, topic: Text<'r> = TEXT_ARRAY, partition: Vec<i32> = INT4_ARRAY,
-    offset: Vec<i64> = INT8_ARRAY,
+    id: Verbatim, correlation_id: Verbatim, source: Text, url: Text, title: Text, text: Text, author: Text,
+    published_at: Time, published_ns: Int2, symbols: Verbatim, lang: Text, metadata: Verbatim, content_hash: Binary,
+    record_ms: Int8, topic: Text, partition: Int4, offset: Int8,
 }
 
 table! {
     /// `analytics.analyses`
     Analyses ANALYSES documents: false;
-    seq: Vec<i64> = INT8_ARRAY, document_id: Text<'r> = TEXT_ARRAY, correlation_id: Text<'r> = TEXT_ARRAY,
-    source: Text<'r> = TEXT_ARRAY, verdict: Vec<&'static str> = TEXT_ARRAY,
-    duplicate_of: Vec<Option<String>> = TEXT_ARRAY, rule: Vec<Option<&'static str>> = TEXT_ARRAY,
-    similarity: Vec<Option<f32>> = FLOAT4_ARRAY, sentiment_label: Vec<Option<&'static str>> = TEXT_ARRAY,
-    sentiment_score: Vec<Option<f32>> = FLOAT4_ARRAY, category: OptionalText<'r> = TEXT_ARRAY,
-    symbols: Vec<String> = TEXT_ARRAY, published_at: Vec<Option<DateTime<Utc>>> = TIMESTAMPTZ_ARRAY,
-    processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, record_ms: Vec<i64> = INT8_ARRAY,
-    topic: Text<'r> = TEXT_ARRAY, partition: Vec<i32> = INT4_ARRAY, offset: Vec<i64> = INT8_ARRAY,
-    body: Text<'r> = TEXT_ARRAY,
+    seq: Int8, document_id: Verbatim, correlation_id: Verbatim, source: Text, verdict: Verbatim, duplicate_of: Text,
+    rule: Verbatim, similarity: Float4, sentiment_label: Verbatim, sentiment_score: Float4, category: Text,
+    symbols: Names, published_at: Time, processed_at: Time, record_ms: Int8, topic: Text, partition: Int4,
+    offset: Int8, body: Verbatim,
 }
 
 table! {
     /// `analytics.symbols`
     Symbols SYMBOLS documents: false;
-    symbol: Text<'r> = TEXT_ARRAY, processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, seq: Vec<i64> = INT8_ARRAY,
-    correlation_id: Text<'r> = TEXT_ARRAY, sentiment_label: Vec<Option<&'static str>> = TEXT_ARRAY,
-    sentiment_score: Vec<Option<f32>> = FLOAT4_ARRAY,
+    symbol: Text, processed_at: Time, seq: Int8, correlation_id: Verbatim, sentiment_label: Verbatim,
+    sentiment_score: Float4,
 }
 
 table! {
     /// `analytics.entities`
     Entities ENTITIES documents: false;
-    seq: Vec<i64> = INT8_ARRAY, position: Vec<i32> = INT4_ARRAY, processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY,
-    correlation_id: Text<'r> = TEXT_ARRAY, kind: Text<'r> = TEXT_ARRAY, text: Text<'r> = TEXT_ARRAY,
-    start: Vec<i32> = INT4_ARRAY, end: Vec<i32> = INT4_ARRAY, symbol: OptionalText<'r> = TEXT_ARRAY,
+    seq: Int8, position: Int4, processed_at: Time, correlation_id: Verbatim, kind: Text, text: Text, start: Int4,
+    end: Int4, symbol: Text,
 }
 
 table! {
     /// `analytics.vectors`
     Vectors VECTORS documents: false;
-    seq: Vec<i64> = INT8_ARRAY, correlation_id: Text<'r> = TEXT_ARRAY, model: OptionalText<'r> = TEXT_ARRAY,
-    vector: Vec<Vec<u8>> = BYTEA_ARRAY,
+    seq: Int8, correlation_id: Verbatim, model: Text, vector: Binary,
 }
 
 table! {
     /// `analytics.signals`
     Signals SIGNALS documents: false;
-    topic: Text<'r> = TEXT_ARRAY, partition: Vec<i32> = INT4_ARRAY, offset: Vec<i64> = INT8_ARRAY,
-    symbol: Vec<String> = TEXT_ARRAY, ts: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, score: Vec<f32> = FLOAT4_ARRAY,
-    label: Vec<&'static str> = TEXT_ARRAY, document_id: Text<'r> = TEXT_ARRAY, correlation_id: Text<'r> = TEXT_ARRAY,
-    accepted_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY, processed_at: Vec<DateTime<Utc>> = TIMESTAMPTZ_ARRAY,
+    topic: Text, partition: Int4, offset: Int8, symbol: Text, ts: Time, score: Float4, label: Verbatim,
+    document_id: Text, correlation_id: Verbatim, accepted_at: Time, processed_at: Time,
 }
 
 /// All that a batch writes.
-#[derive(Default)]
-pub(super) struct Columns<'r> {
-    documents: Documents<'r>,
-    analyses: Analyses<'r>,
-    symbols: Symbols<'r>,
-    entities: Entities<'r>,
-    vectors: Vectors<'r>,
-    signals: Signals<'r>,
+pub(super) struct Columns {
+    documents: Documents,
+    analyses: Analyses,
+    symbols: Symbols,
+    entities: Entities,
+    vectors: Vectors,
+    signals: Signals,
     existing: Vec<i64>,
 }
 
-impl<'r> Columns<'r> {
+impl Columns {
     /// Of the chosen versions, in the order of the batch; `free` has a number for each that is new. Rows go to the server
     /// in the order of their ids, so that daemons which insert the same ones wait instead of blocking each other.
-    pub(super) fn new(chosen: &[Final<'r>], free: &[i64]) -> Result<Self, StoreError> {
-        let mut columns = Self::default();
+    pub(super) fn new(chosen: &[Final<'_>], free: &[i64]) -> Result<Self, StoreError> {
+        let rows = chosen.len();
+        let mut columns = Self {
+            documents: Documents::with_rows(rows),
+            analyses: Analyses::with_rows(rows),
+            symbols: Symbols::with_rows(rows),
+            entities: Entities::with_rows(rows),
+            vectors: Vectors::with_rows(rows),
+            signals: Signals::with_rows(rows),
+            existing: Vec::new(),
+        };
         let mut free = free.iter();
         let mut numbered = Vec::with_capacity(chosen.len());
         for last in chosen {
@@ -213,12 +212,20 @@ impl<'r> Columns<'r> {
             columns.entities.push(seq, last.row);
             columns.vectors.push(seq, last.row);
         }
+        columns.documents.finish();
+        columns.analyses.finish();
+        columns.symbols.finish();
+        columns.entities.finish();
+        columns.vectors.finish();
         Ok(columns)
     }
 
     /// Adds what the written rows say of their symbols, versions replaced within the batch too: what was said then stays
     /// said, however records are batched.
-    pub(super) fn add_signals(&mut self, rows: &'r [VerdictRow], outcomes: &[WriteOutcome]) {
+    pub(super) fn add_signals(&mut self, rows: &[VerdictRow], outcomes: &[WriteOutcome]) {
+        if rows.iter().all(|row| row.analysis.sentiment.is_none()) {
+            return;
+        }
         let mut written: Vec<&VerdictRow> = rows
             .iter()
             .zip(outcomes)
@@ -236,6 +243,7 @@ impl<'r> Columns<'r> {
                 self.signals.push(row);
             }
         }
+        self.signals.finish();
     }
 
     /// Whether there is nothing to write.
@@ -263,127 +271,130 @@ impl<'r> Columns<'r> {
     }
 }
 
-impl Columns<'_> {
+impl Columns {
     fn forget_signals(&self) -> Insert<'_> {
         Insert { sql: FORGET_SIGNALS, types: vec![Type::INT8_ARRAY], values: vec![&self.existing], documents: false }
     }
 }
 
-impl<'r> Documents<'r> {
-    fn push(&mut self, last: &Final<'r>) -> Result<(), StoreError> {
+impl Documents {
+    fn push(&mut self, last: &Final<'_>) -> Result<(), StoreError> {
         let row = last.row;
         let (document, origin) = (&*row.document, &row.analysis.origin);
-        self.id.push(last.id.clone());
-        self.correlation_id.push(escape(row.analysis.correlation_id.as_str()));
-        self.source.push(escape(&document.source));
-        self.url.push(escape_option(document.url.as_ref()));
-        self.title.push(escape_option(document.title.as_ref()));
-        self.text.push(escape(&document.text));
-        self.author.push(escape_option(document.author.as_ref()));
-        self.published_at.push(document.published_at.map(whole_micros));
-        self.published_ns.push(document.published_at.map(below_a_microsecond));
-        self.symbols.push(json(&document.symbols)?);
-        self.lang.push(escape_option(document.lang.as_ref()));
-        self.metadata.push(json(&document.metadata)?);
+        self.id.push(&last.id);
+        self.correlation_id.push(row.analysis.correlation_id.as_str());
+        self.source.push(&document.source);
+        self.url.push_option(document.url.as_deref());
+        self.title.push_option(document.title.as_deref());
+        self.text.push(&document.text);
+        self.author.push_option(document.author.as_deref());
+        self.published_at.push_option(document.published_at.as_ref());
+        self.published_ns.push_option(document.published_at.map(below_a_microsecond).as_ref());
+        self.symbols.push_json(&document.symbols)?;
+        self.lang.push_option(document.lang.as_deref());
+        self.metadata.push_json(&document.metadata)?;
         self.content_hash.push(&row.content_hash);
-        self.record_ms.push(row.timestamp_ms);
-        self.topic.push(escape(&origin.topic));
-        self.partition.push(origin.partition);
-        self.offset.push(origin.offset);
+        self.record_ms.push(&row.timestamp_ms);
+        self.topic.push(&origin.topic);
+        self.partition.push(&origin.partition);
+        self.offset.push(&origin.offset);
         Ok(())
     }
 }
 
-impl<'r> Analyses<'r> {
-    fn push(&mut self, seq: i64, last: &Final<'r>) -> Result<(), StoreError> {
+impl Analyses {
+    fn push(&mut self, seq: i64, last: &Final<'_>) -> Result<(), StoreError> {
         let row = last.row;
         let analysis = &row.analysis;
-        let body = match &last.rerooted {
-            None => Cow::Borrowed(analysis.json().map_err(|error| not_json(&error))?),
-            Some(root) => Cow::Owned(json(&Analysis { duplicate_of: Some(Arc::clone(root)), ..(**analysis).clone() })?),
-        };
         let duplicate_of = last.rerooted.as_ref().or(analysis.duplicate_of.as_ref());
         let sentiment = analysis.sentiment.as_ref();
-        self.seq.push(seq);
-        self.document_id.push(last.id.clone());
-        self.correlation_id.push(escape(analysis.correlation_id.as_str()));
-        self.source.push(escape(&analysis.source));
+        self.seq.push(&seq);
+        self.document_id.push(&last.id);
+        self.correlation_id.push(analysis.correlation_id.as_str());
+        self.source.push(&analysis.source);
         self.verdict.push(verdict_name(analysis.verdict));
-        self.duplicate_of.push(duplicate_of.map(|id| escape(id).into_owned()));
-        self.rule.push(analysis.rule.map(rule_name));
-        self.similarity.push(analysis.similarity);
-        self.sentiment_label.push(sentiment.map(|sentiment| sentiment_name(sentiment.label)));
-        self.sentiment_score.push(sentiment.map(|sentiment| sentiment.score));
-        self.category.push(analysis.category.as_ref().map(|category| escape(&category.label)));
-        self.symbols.push(array_literal(&analysis.symbols));
-        self.published_at.push(analysis.published_at.map(whole_micros));
-        self.processed_at.push(whole_micros(analysis.processed_at));
-        self.record_ms.push(row.timestamp_ms);
-        self.topic.push(escape(&analysis.origin.topic));
-        self.partition.push(analysis.origin.partition);
-        self.offset.push(analysis.origin.offset);
-        self.body.push(body);
+        self.duplicate_of.push_option(duplicate_of.map(|id| &**id));
+        self.rule.push_option(analysis.rule.map(rule_name));
+        self.similarity.push_option(analysis.similarity.as_ref());
+        self.sentiment_label.push_option(sentiment.map(|sentiment| sentiment_name(sentiment.label)));
+        self.sentiment_score.push_option(sentiment.map(|sentiment| &sentiment.score));
+        self.category.push_option(analysis.category.as_ref().map(|category| &*category.label));
+        self.symbols.push(&analysis.symbols);
+        self.published_at.push_option(analysis.published_at.as_ref());
+        self.processed_at.push(&analysis.processed_at);
+        self.record_ms.push(&row.timestamp_ms);
+        self.topic.push(&analysis.origin.topic);
+        self.partition.push(&analysis.origin.partition);
+        self.offset.push(&analysis.origin.offset);
+        match &last.rerooted {
+            None => self.body.push(analysis.json().map_err(|error| not_json(&error))?),
+            Some(root) => {
+                let rerooted = Analysis { duplicate_of: Some(Arc::clone(root)), ..(**analysis).clone() };
+                self.body.push_json(&rerooted)?;
+            }
+        }
         Ok(())
     }
 }
 
-impl<'r> Symbols<'r> {
-    fn push(&mut self, seq: i64, row: &'r VerdictRow) {
+impl Symbols {
+    fn push(&mut self, seq: i64, row: &VerdictRow) {
         let analysis = &row.analysis;
         let sentiment = analysis.sentiment.as_ref();
         let mut seen = HashSet::with_capacity(analysis.symbols.len());
         for symbol in analysis.symbols.iter().filter(|symbol| seen.insert(symbol.as_str())) {
-            self.symbol.push(escape(symbol));
-            self.processed_at.push(whole_micros(analysis.processed_at));
-            self.seq.push(seq);
-            self.correlation_id.push(escape(analysis.correlation_id.as_str()));
-            self.sentiment_label.push(sentiment.map(|sentiment| sentiment_name(sentiment.label)));
-            self.sentiment_score.push(sentiment.map(|sentiment| sentiment.score));
+            self.symbol.push(symbol);
+            self.processed_at.push(&analysis.processed_at);
+            self.seq.push(&seq);
+            self.correlation_id.push(analysis.correlation_id.as_str());
+            self.sentiment_label.push_option(sentiment.map(|sentiment| sentiment_name(sentiment.label)));
+            self.sentiment_score.push_option(sentiment.map(|sentiment| &sentiment.score));
         }
     }
 }
 
-impl<'r> Entities<'r> {
-    fn push(&mut self, seq: i64, row: &'r VerdictRow) {
+impl Entities {
+    fn push(&mut self, seq: i64, row: &VerdictRow) {
         for (position, entity) in row.analysis.entities.iter().enumerate() {
-            self.seq.push(seq);
-            self.position.push(number(position));
-            self.processed_at.push(whole_micros(row.analysis.processed_at));
-            self.correlation_id.push(escape(row.analysis.correlation_id.as_str()));
-            self.kind.push(escape(&entity.kind));
-            self.text.push(escape(&entity.text));
-            self.start.push(number(entity.start));
-            self.end.push(number(entity.end));
-            self.symbol.push(escape_option(entity.symbol.as_ref()));
+            self.seq.push(&seq);
+            self.position.push(&number(position));
+            self.processed_at.push(&row.analysis.processed_at);
+            self.correlation_id.push(row.analysis.correlation_id.as_str());
+            self.kind.push(&entity.kind);
+            self.text.push(&entity.text);
+            self.start.push(&number(entity.start));
+            self.end.push(&number(entity.end));
+            self.symbol.push_option(entity.symbol.as_deref());
         }
     }
 }
 
-impl<'r> Vectors<'r> {
-    fn push(&mut self, seq: i64, row: &'r VerdictRow) {
+impl Vectors {
+    fn push(&mut self, seq: i64, row: &VerdictRow) {
         let Some(vector) = &row.vector else { return };
-        self.seq.push(seq);
-        self.correlation_id.push(escape(row.analysis.correlation_id.as_str()));
-        self.model.push(row.analysis.embedding.as_ref().map(|embedding| escape(&embedding.model)));
-        self.vector.push(vector.iter().flat_map(|value| value.to_le_bytes()).collect());
+        let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.seq.push(&seq);
+        self.correlation_id.push(row.analysis.correlation_id.as_str());
+        self.model.push_option(row.analysis.embedding.as_ref().map(|embedding| &*embedding.model));
+        self.vector.push(&bytes);
     }
 }
 
-impl<'r> Signals<'r> {
-    fn push(&mut self, row: &'r VerdictRow) {
+impl Signals {
+    fn push(&mut self, row: &VerdictRow) {
         let analysis = &row.analysis;
         for signal in signals_of(analysis, row.timestamp_ms) {
-            self.topic.push(escape(&analysis.origin.topic));
-            self.partition.push(analysis.origin.partition);
-            self.offset.push(analysis.origin.offset);
-            self.symbol.push(escape(&signal.symbol).into_owned());
-            self.ts.push(signal.ts);
-            self.score.push(signal.score);
+            self.topic.push(&analysis.origin.topic);
+            self.partition.push(&analysis.origin.partition);
+            self.offset.push(&analysis.origin.offset);
+            self.symbol.push(&signal.symbol);
+            self.ts.push(&signal.ts);
+            self.score.push(&signal.score);
             self.label.push(sentiment_name(signal.label));
-            self.document_id.push(escape(&analysis.document_id));
-            self.correlation_id.push(escape(analysis.correlation_id.as_str()));
-            self.accepted_at.push(signal.accepted_at);
-            self.processed_at.push(signal.processed_at);
+            self.document_id.push(&analysis.document_id);
+            self.correlation_id.push(analysis.correlation_id.as_str());
+            self.accepted_at.push(&signal.accepted_at);
+            self.processed_at.push(&signal.processed_at);
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Which records brought which document: one row per record, whatever became of the document later.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::columns::whole_micros;
+use super::array::{Array, Int4, Int8, Text, Time, Verbatim};
 use super::error::Failure;
 use super::pool::Pools;
 use super::queries::Values;
@@ -28,14 +27,14 @@ const DOCUMENTS_OF: &str = r#"SELECT document_id FROM analytics.deliveries WHERE
 
 /// Deliveries as columns of a statement, each record once.
 #[derive(Default)]
-pub(super) struct Deliveries<'r> {
-    topic: Vec<Cow<'r, str>>,
-    partition: Vec<i32>,
-    offset: Vec<i64>,
-    document_id: Vec<Cow<'r, str>>,
-    correlation_id: Vec<Cow<'r, str>>,
-    outcome: Vec<&'static str>,
-    processed_at: Vec<DateTime<Utc>>,
+pub(super) struct Deliveries {
+    topic: Array<Text>,
+    partition: Array<Int4>,
+    offset: Array<Int8>,
+    document_id: Array<Text>,
+    correlation_id: Array<Verbatim>,
+    outcome: Array<Verbatim>,
+    processed_at: Array<Time>,
 }
 
 /// What a row says, borrowed.
@@ -65,9 +64,9 @@ impl<'r> Delivered<'r> {
     }
 }
 
-impl<'r> Deliveries<'r> {
+impl Deliveries {
     /// Of the rows of a batch that are written.
-    pub(super) fn written(rows: &'r [VerdictRow], outcomes: &[WriteOutcome]) -> Self {
+    pub(super) fn written(rows: &[VerdictRow], outcomes: &[WriteOutcome]) -> Self {
         let written = rows.iter().zip(outcomes).filter(|(_, outcome)| match outcome {
             WriteOutcome::Written | WriteOutcome::Rerooted(_) => true,
             WriteOutcome::AlreadyDead | WriteOutcome::OriginalMissing => false,
@@ -76,22 +75,31 @@ impl<'r> Deliveries<'r> {
     }
 
     /// Of these.
-    pub(super) fn new(rows: &'r [DeliveryRow]) -> Self {
+    pub(super) fn new(rows: &[DeliveryRow]) -> Self {
         Self::last_of_each(rows.iter().map(Delivered::of).collect())
     }
 
-    fn last_of_each(mut rows: Vec<Delivered<'r>>) -> Self {
+    fn last_of_each(mut rows: Vec<Delivered<'_>>) -> Self {
         // daemons lock rows in one order; a stable sort keeps the last of a record last
         rows.sort_by(|left, right| left.origin.cmp(right.origin));
-        let mut columns = Self::default();
+        let count = rows.len();
+        let mut columns = Self {
+            topic: Array::with_rows(count),
+            partition: Array::with_rows(count),
+            offset: Array::with_rows(count),
+            document_id: Array::with_rows(count),
+            correlation_id: Array::with_rows(count),
+            outcome: Array::with_rows(count),
+            processed_at: Array::with_rows(count),
+        };
         for row in rows.chunk_by(|left, right| left.origin == right.origin).filter_map(<[_]>::last) {
-            columns.topic.push(escape(&row.origin.topic));
-            columns.partition.push(row.origin.partition);
-            columns.offset.push(row.origin.offset);
-            columns.document_id.push(escape(row.document_id));
-            columns.correlation_id.push(escape(row.correlation_id.as_str()));
+            columns.topic.push(&row.origin.topic);
+            columns.partition.push(&row.origin.partition);
+            columns.offset.push(&row.origin.offset);
+            columns.document_id.push(row.document_id);
+            columns.correlation_id.push(row.correlation_id.as_str());
             columns.outcome.push(row.outcome.name());
-            columns.processed_at.push(whole_micros(row.processed_at));
+            columns.processed_at.push(&row.processed_at);
         }
         columns
     }

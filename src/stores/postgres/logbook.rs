@@ -1,5 +1,6 @@
 //! Log lines and events on their way to the schema `logging`: queued, written in batches, dropped rather than waited for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use tokio::sync::{broadcast, mpsc};
 use tokio_postgres::types::{ToSql, Type};
 
+use super::array::{Array, Int8, Text, Time, Verbatim};
 use super::columns::whole_micros;
 use super::error::Failure;
 use super::partitions::Partitions;
@@ -118,6 +120,8 @@ impl Logbook {
             .map(|line| line.at)
             .chain(events.iter().map(|event| event.at))
             .map(|at| at.date_naive())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect();
         let lease = pools.logging.lease().await?;
         let done = async {
@@ -197,11 +201,19 @@ async fn insert_events(lease: &Lease, events: &[Arc<Event>], daemon: &str) -> Re
     if events.is_empty() {
         return Ok(());
     }
-    let at: Vec<DateTime<Utc>> = events.iter().map(|event| whole_micros(event.at)).collect();
-    let kind: Vec<&str> = events.iter().map(|event| event.kind.name()).collect();
-    let (document, correlation): (Vec<_>, Vec<_>) = events.iter().map(|event| ids(&event.kind)).unzip();
-    let sequence: Vec<i64> = events.iter().map(|event| event.sequence.cast_signed()).collect();
-    let body = events.iter().map(|event| json(&event.kind)).collect::<Result<Vec<_>, _>>()?;
+    let rows = events.len();
+    let (mut at, mut sequence) = (Array::<Time>::with_rows(rows), Array::<Int8>::with_rows(rows));
+    let (mut kind, mut body) = (Array::<Verbatim>::with_rows(rows), Array::<Verbatim>::with_rows(rows));
+    let (mut document, mut correlation) = (Array::<Text>::with_rows(rows), Array::<Text>::with_rows(rows));
+    for event in events {
+        let (document_id, correlation_id) = ids(&event.kind);
+        at.push(&event.at);
+        kind.push(event.kind.name());
+        document.push_option(document_id);
+        correlation.push_option(correlation_id);
+        sequence.push(&event.sequence.cast_signed());
+        body.push_json(&event.kind)?;
+    }
     let types = [
         Type::TIMESTAMPTZ_ARRAY,
         Type::TEXT_ARRAY,
@@ -216,16 +228,10 @@ async fn insert_events(lease: &Lease, events: &[Arc<Event>], daemon: &str) -> Re
     Ok(())
 }
 
-type OptionalText<'e> = Option<std::borrow::Cow<'e, str>>;
-
-fn ids(kind: &EventKind) -> (OptionalText<'_>, OptionalText<'_>) {
+fn ids(kind: &EventKind) -> (Option<&str>, Option<&str>) {
     match kind {
-        EventKind::Verdict { document_id, correlation_id, .. } => {
-            (Some(escape(document_id)), Some(escape(correlation_id.as_str())))
-        }
-        EventKind::DeadLetter { document_id, correlation_id, .. } => {
-            (document_id.as_deref().map(escape), Some(escape(correlation_id)))
-        }
+        EventKind::Verdict { document_id, correlation_id, .. } => (Some(document_id), Some(correlation_id.as_str())),
+        EventKind::DeadLetter { document_id, correlation_id, .. } => (document_id.as_deref(), Some(correlation_id)),
         _ => (None, None),
     }
 }

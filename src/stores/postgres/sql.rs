@@ -71,8 +71,9 @@ impl<'c> Session<'c> {
 
 /// Text as PostgreSQL takes it.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    // counted, so that many bytes are looked at at once: nearly no text has one of these
-    if text.bytes().filter(|byte| matches!(*byte, 0 | ESCAPE_LEAD)).count() == 0 {
+    // without a way out, so that many bytes are looked at at once: nearly no text has one of these
+    let odd = |byte: u8| u8::from(byte == 0) | u8::from(byte == ESCAPE_LEAD);
+    if text.bytes().fold(0, |found, byte| found | odd(byte)) == 0 {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
@@ -138,24 +139,23 @@ pub(super) fn from_json<T: DeserializeOwned>(row: &Row, index: usize) -> Result<
     Ok(value)
 }
 
-/// Names as a literal of type `text[]`.
-pub(super) fn array_literal(names: &[String]) -> String {
-    let mut literal = String::from("{");
+/// Appends names as a literal of type `text[]`.
+pub(super) fn write_array_literal(names: &[String], out: &mut Vec<u8>) {
+    out.push(b'{');
     for (index, name) in names.iter().enumerate() {
         if index > 0 {
-            literal.push(',');
+            out.push(b',');
         }
-        literal.push('"');
-        for character in escape(name).chars() {
-            if matches!(character, '"' | '\\') {
-                literal.push('\\');
+        out.push(b'"');
+        for byte in escape(name).bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                out.push(b'\\');
             }
-            literal.push(character);
+            out.push(byte);
         }
-        literal.push('"');
+        out.push(b'"');
     }
-    literal.push('}');
-    literal
+    out.push(b'}');
 }
 
 #[cfg(test)]
@@ -176,7 +176,12 @@ mod tests {
     #[test]
     fn array_literal_quotes_what_would_end_it() {
         let names = [r#"a"b\"#.to_owned(), "{,}".to_owned(), String::new()];
-        assert_eq!(array_literal(&names), r#"{"a\"b\\","{,}",""}"#);
-        assert_eq!(array_literal(&[]), "{}");
+        let literal = |names: &[String]| {
+            let mut out = Vec::new();
+            write_array_literal(names, &mut out);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        assert_eq!(literal(&names), r#"{"a\"b\\","{,}",""}"#);
+        assert_eq!(literal(&[]), "{}");
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all, join5};
 use tokio_postgres::types::Type;
 
+use super::array::{Array, Verbatim};
 use super::columns::{Columns, Final, Insert};
 use super::deliveries::Deliveries;
 use super::error::Failure;
@@ -103,7 +104,7 @@ async fn transact(pools: &Pools, lease: &Lease, rows: &[VerdictRow]) -> Result<V
 }
 
 /// In a database of their own: committed before the verdicts are.
-async fn write_documents(pools: &Pools, columns: &Columns<'_>) -> Result<(), Failure> {
+async fn write_documents(pools: &Pools, columns: &Columns) -> Result<(), Failure> {
     let lease = pools.raw.lease().await?;
     let session = lease.session();
     let work = async {
@@ -146,7 +147,7 @@ enum Part {
 /// Sends every statement without waiting for answers in between.
 async fn send(
     session: &Session<'_>,
-    (columns, deliveries): (&Columns<'_>, &Deliveries<'_>),
+    (columns, deliveries): (&Columns, &Deliveries),
     part: Part,
 ) -> Result<(), Failure> {
     let seqs = [Type::INT8_ARRAY];
@@ -211,13 +212,13 @@ struct Facts {
 impl Facts {
     async fn lock_and_read(session: &Session<'_>, pools: &Pools, rows: &[VerdictRow]) -> Result<Self, Failure> {
         let mut positions = BTreeSet::new();
-        let mut letters = Vec::with_capacity(rows.len());
+        let mut letters = Array::<Verbatim>::with_rows(rows.len());
         let mut written: Vec<Cow<'_, str>> = Vec::with_capacity(rows.len());
         let mut named: BTreeSet<Cow<'_, str>> = BTreeSet::new();
         for row in rows {
             let origin = &row.analysis.origin;
             positions.insert(position_key(&origin.topic, origin.partition));
-            letters.push(StoredDeadLetter::id_of(&origin.topic, origin.partition, origin.offset).to_string());
+            letters.push(&StoredDeadLetter::id_of(&origin.topic, origin.partition, origin.offset));
             written.push(escape(&row.document.id));
             named.extend(row.analysis.duplicate_of.as_deref().map(escape));
         }
