@@ -43,6 +43,7 @@ fn small() -> Node2VecConfig {
         context_size: 5,
         walks_per_node: 4,
         epochs: 5,
+        learning_rate: 0.05,
         threads: 1,
         ..Node2VecConfig::default()
     }

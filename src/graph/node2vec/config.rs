@@ -74,7 +74,7 @@ impl Default for Node2VecConfig {
             negatives: 1,
             batch_size: 128,
             epochs: 10,
-            learning_rate: 0.05,
+            learning_rate: 0.005,
             offset: -6.0,
             objective: Objective::SingleTable,
             trainer: Trainer::Parallel,

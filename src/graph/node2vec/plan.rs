@@ -9,6 +9,9 @@ use crate::graph::csr::Csr;
 const LOSS_EVERY: usize = 5;
 /// Share of the learning rate that is left at the end.
 const LAST_RATE: f32 = 0.01;
+/// About the length of a vector before it is learned: short, so that little of what was drawn is left in it at the end, and
+/// not so short that nothing pulls it.
+const FIRST_LENGTH: f32 = 0.25;
 
 /// What is done when.
 #[derive(Debug, Clone, Copy)]
@@ -57,13 +60,12 @@ impl<'a> Plan<'a> {
         self.progress(epoch, self.batches.max(1), loss.filter(|_| tell))
     }
 
-    /// The first vectors: numbers of variance `1 / dimension`, so that vectors have about unit length. Products start
-    /// small, where a step still moves them.
+    /// The first vectors: normal numbers of such variance that vectors have a length of about [`FIRST_LENGTH`].
     pub(in crate::graph) fn initial(&self) -> impl Iterator<Item = Vec<f32>> + use<> {
         let dimension = self.config.dimension;
         let mut random = Rng::with_seed(mix(self.config.seed, u64::MAX, 0));
         #[expect(clippy::cast_precision_loss, reason = "at most 1024")]
-        let scale = (1.0 / dimension as f32).sqrt();
+        let scale = FIRST_LENGTH / (dimension as f32).sqrt();
         (0..self.nodes).map(move |_| (0..dimension).map(|_| scale * bell(&mut random)).collect())
     }
 }
