@@ -146,8 +146,8 @@ impl Figures {
 mod tests {
     use super::*;
 
-    fn graphs(index: u64) -> Option<GraphVectors> {
-        Some(GraphVectors { store: GraphFigures { files: 30, unfinished: 5 }, index })
+    fn graphs(index: u64) -> GraphVectors {
+        GraphVectors { store: GraphFigures { files: 30, unfinished: 5 }, index }
     }
 
     fn sound() -> Figures {
@@ -172,7 +172,7 @@ mod tests {
                 highest: Some(18),
             }],
             index: Some(6),
-            graphs: graphs(34),
+            graphs: Some(graphs(34)),
             dense: true,
         }
     }
@@ -197,8 +197,8 @@ mod tests {
             (changed(|it| it.store.documents = 8), "8 documents for 9 analyses"),
             (changed(|it| it.store.without_vector = 1), "1 stored documents lost their vector"),
             (changed(|it| it.index = Some(2)), "the index has 2 vectors, the store 6"),
-            (changed(|it| it.graphs = graphs(29)), "graphs has 29 vectors, the store 30"),
-            (changed(|it| it.graphs = graphs(36)), "graphs has 36 vectors, the store 30"),
+            (changed(|it| it.graphs = Some(graphs(29))), "graphs has 29 vectors, the store 30"),
+            (changed(|it| it.graphs = Some(graphs(36))), "graphs has 36 vectors, the store 30"),
             (changed(|it| it.store.deliveries = 8), "8 deliveries for 9 analyses"),
             (changed(|it| it.partitions[0].with_verdict = 10), "2 consumed records have no verdict"),
             (changed(|it| it.partitions[0].highest = Some(20)), "verdict of offset 20, the log ends before 20"),

@@ -132,6 +132,7 @@ pub(super) fn log_error(error: &rusqlite::Error) -> LogError {
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "tests")]
 mod tests {
     use super::*;
 
