@@ -13,3 +13,5 @@ mod indicators;
 mod properties;
 #[path = "backtest/rules.rs"]
 mod rules;
+#[path = "backtest/walk_forward.rs"]
+mod walk_forward;

@@ -129,6 +129,24 @@ async fn a_broker_that_is_away_is_waited_for_and_one_that_stays_away_is_unavaila
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_the_broker_forbids_are_told_and_go_on_once_they_are_allowed() {
+    let cluster = cluster(1, 1);
+    let log = log(&config(&cluster)).await;
+    log.append(records(0..10, Some(0))).await.unwrap();
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    let error = log.append(records(10..11, Some(0))).await.unwrap_err();
+    assert!(!error.is_retriable() && error.to_string().contains("authorization failed"), "{error}");
+    // librdkafka refuses by itself until it has asked for the topic again
+    let start = Instant::now();
+    while let Err(error) = log.append(records(11..20, Some(0))).await {
+        assert!(error.to_string().contains("authorization failed") && start.elapsed() < DEADLINE, "{error}");
+    }
+    let mut consumer = log.consumer(GROUP, &[TOPIC.to_owned()]).unwrap();
+    let got = tokio::task::block_in_place(|| read(&mut *consumer, 19));
+    assert_eq!(numbers(&got), (0..10).chain(11..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_broker_only_takes_longer() {
     let cluster = cluster(1, 1);
     let log = log(&config(&cluster)).await;

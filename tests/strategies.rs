@@ -238,3 +238,30 @@ fn a_sweep_that_was_killed_goes_on_from_its_checkpoint() {
     let broken = tidemill(&arguments, directory.path());
     assert!(!broken.status.success() && String::from_utf8_lossy(&broken.stderr).contains("far.json"), "{broken:?}");
 }
+
+#[test]
+fn a_walk_forward_tells_what_was_chosen_and_what_came_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let sweep = json!({"bars": examples().join("prices.csv"), "signals": {"strategy": "ma_crossover"}, "fees": 0.001,
+        "params": {"fast": {"range": [2, 9]}, "slow": {"range": [10, 40, 5]}}});
+    std::fs::write(directory.path().join("sweep.json"), sweep.to_string()).unwrap();
+    let walk = |lengths: &str, more: &[&str]| {
+        tidemill(&[&["sweep", "sweep.json", "--walk-forward", lengths], more].concat(), directory.path())
+    };
+    let output = walk("200,50", &["--json", "--svg", "equity.svg"]);
+    assert!(output.status.success(), "{output:?}");
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let folds = said["folds"].as_array().unwrap();
+    assert!(folds.len() > 1 && folds.iter().all(|fold| fold["params"]["slow"].as_f64() >= Some(10.0)), "{said}");
+    assert!(folds.windows(2).all(|pair| pair[0]["test"][1].as_str() < pair[1]["test"][0].as_str()), "{said}");
+    assert!(said["out_of_sample"]["metrics"]["total_return"].is_number(), "{said}");
+    assert!(std::fs::read_to_string(directory.path().join("equity.svg")).unwrap().starts_with("<svg"));
+    let anchored: Value = serde_json::from_slice(&walk("200,50", &["--json", "--anchored"]).stdout).unwrap();
+    assert!(anchored["folds"].as_array().unwrap().iter().all(|fold| fold["train"][0] == folds[0]["train"][0]));
+
+    let table = walk("200,50", &[]);
+    assert!(String::from_utf8_lossy(&table.stdout).contains("chosen on"), "{table:?}");
+    assert_eq!(walk("200", &[]).status.code(), Some(2));
+    let long = walk("100000,50", &[]);
+    assert!(String::from_utf8_lossy(&long.stderr).contains("walk_forward.train"), "{long:?}");
+}

@@ -24,7 +24,8 @@ use evaluator::{Batch, Evaluator};
 use keep::{Best, Spread, SurfaceKeeper};
 pub use keep::{Surface, SweepRow};
 pub use metrics::{SWEEP_METRICS, SetMetrics};
-pub use request::{All, Keep, Ranking, Search, SurfaceRequest, SweepRequest, Top};
+pub use request::{All, Keep, Ranking, Search, SurfaceRequest, SweepRequest, Top, is_execution};
+pub(super) use rules::set_param;
 use serde_json::{Map, Value};
 pub use space::{Combine, Space, Values, ValuesError};
 use tried::Tried;
@@ -142,15 +143,19 @@ pub struct SweepResult {
 }
 
 impl SweepRow {
+    /// The parameters, in the order of `names`.
+    pub fn params(&self, names: &[String]) -> Map<String, Value> {
+        names.iter().cloned().zip(self.values.iter().map(|value| space::as_json(*value))).collect()
+    }
+
     /// The row as an object: parameters, then metrics; what has no meaning in the form of `compat`.
     pub fn to_json(&self, names: &[String], compat: Compat) -> Map<String, Value> {
-        let parameters = names.iter().cloned().zip(self.values.iter().map(|value| space::as_json(*value)));
         let metrics = SWEEP_METRICS
             .iter()
             .zip(self.metrics.0)
             .map(|(name, value)| ((*name).to_owned(), serde_json::json!(MetricValue::new(value, compat))));
         let deflated = self.deflated_sharpe_ratio.map(|ratio| ("deflated_sharpe_ratio".to_owned(), Value::from(ratio)));
-        parameters.chain(metrics).chain(deflated).collect()
+        self.params(names).into_iter().chain(metrics).chain(deflated).collect()
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
+use serde_json::{Map, Value};
+
 use super::error::BacktestError;
-use super::metrics::{METRICS, MetricValue};
 use super::prices::Prices;
-use super::request::{BacktestRequest, Compat, Part};
 use super::result::BacktestResult;
 use super::run::run;
 use super::signals::Signals;
-use super::strategies::Strategy;
+use super::source::SignalSource;
+use super::sweep::{self, Keep, SweepError, SweepOptions, SweepRequest, SweepWatch, Top, is_execution, set_param};
 
 /// Bars to choose on and the bars after them to judge on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,83 +64,75 @@ pub fn splits(bars: usize, window: Window, train: usize, test: usize) -> Result<
 pub struct Fold {
     /// Its bars.
     pub split: Split,
-    /// Index of the candidate that was best on the training bars; none when none had a value there.
-    pub chosen: Option<usize>,
-    /// Its metric on the training bars.
+    /// The parameters that were best on the training bars; none where none had a value there.
+    pub chosen: Option<Map<String, Value>>,
+    /// Their metric on the training bars.
     pub train_metric: Option<f64>,
 }
 
 /// The result of a walk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WalkForward {
+    /// Name of the metric that parameters were chosen by.
+    pub metric: String,
     /// Each split's choice.
     pub folds: Vec<Fold>,
-    /// The chosen candidates one after the other on the test bars, which none of them was chosen on.
+    /// The chosen parameters one after the other on the test bars, which none of them was chosen on. A position is carried
+    /// from one split to the next.
     pub out_of_sample: BacktestResult,
 }
 
-/// Chooses among `candidates` by `metric` (the larger the better) on each split's training bars, and trades the chosen one
-/// on its test bars. Indicators look back into the training bars; signals of a test bar use nothing that lies after it.
+/// Sweeps each split's training bars, and trades the set that is best there (by `keep`) on its test bars. Indicators look
+/// back into the training bars; signals of a test bar use nothing that lies after it. `options` bound each sweep.
 ///
 /// # Errors
-/// When there are no candidates or splits, no metric of that name, or a backtest fails.
+/// When the request has no strategy, varies settings of the execution or keeps all, there are no splits, or a sweep or the
+/// backtest fails.
 pub fn walk_forward(
-    request: &BacktestRequest,
+    request: &SweepRequest,
     prices: &Prices,
-    (candidates, metric): (&[Strategy], &str),
     splits: &[Split],
-) -> Result<WalkForward, BacktestError> {
-    let (Some(first), Some(last)) = (splits.first(), splits.last()) else {
-        return Err(BacktestError::Empty { field: "walk_forward.splits".to_owned(), reason: "has none" });
+    options: &SweepOptions<'_>,
+    watch: &mut dyn SweepWatch,
+) -> Result<WalkForward, SweepError> {
+    let SignalSource::Strategy(strategy) = &request.base.signals else {
+        let reason = "walk-forward chooses parameters of a strategy: name one";
+        return Err(BacktestError::combination("signals", reason).into());
     };
-    if candidates.is_empty() {
-        return Err(BacktestError::Empty { field: "walk_forward.candidates".to_owned(), reason: "has none" });
+    let (Some(first), Some(last)) = (splits.first(), splits.last()) else {
+        return Err(BacktestError::Empty { field: "walk_forward.splits".to_owned(), reason: "has none" }.into());
+    };
+    let Keep::Top(top) = &request.keep else {
+        let reason = "walk-forward chooses the best: name by which metric";
+        return Err(BacktestError::combination("keep", reason).into());
+    };
+    if let Some(name) = request.params.keys().find(|name| is_execution(name)) {
+        let reason = "is no parameter of the strategy; walk-forward trades all splits under the same terms";
+        return Err(BacktestError::combination(&format!("params.{name}"), reason).into());
     }
-    if !METRICS.iter().any(|known| known.name == metric) {
-        return Err(BacktestError::parameter("walk_forward.metric", metric, "the name of a metric"));
-    }
+    let one = SweepRequest { keep: Keep::Top(Top { top: 1, ..top.clone() }), surface: None, ..request.clone() };
     let from = first.test.start;
     let bars = last.test.end - from;
     let mut signals = Signals::new(vec![false; bars], vec![false; bars]);
     let mut folds = Vec::with_capacity(splits.len());
     for split in splits {
-        let best = choose(request, prices, (candidates, metric), split)?;
-        if let Some((index, _)) = best {
-            let seen = candidates[index].signals(&prices.slice(split.train.start..split.test.end))?;
+        let options = SweepOptions { resume: None, ..*options };
+        let result = sweep::run(&one, &prices.slice(split.train.clone()), &options, watch)?;
+        let best = result.rows.first();
+        if let Some(best) = best {
+            let mut chosen = strategy.clone();
+            for (name, value) in result.names.iter().zip(&best.values) {
+                set_param(&mut chosen, name, *value)?;
+            }
+            let seen = chosen.signals(&prices.slice(split.train.start..split.test.end))?;
             for row in split.test.clone() {
                 signals.entries[row - from] = seen.entries[row - split.train.start];
                 signals.exits[row - from] = seen.exits[row - split.train.start];
             }
         }
-        folds.push(Fold {
-            split: split.clone(),
-            chosen: best.map(|(index, _)| index),
-            train_metric: best.map(|(_, value)| value),
-        });
+        let train_metric = best.and_then(|row| row.metrics.get(&top.by));
+        folds.push(Fold { split: split.clone(), chosen: best.map(|row| row.params(&result.names)), train_metric });
     }
-    let out_of_sample = run(request, &prices.slice(from..last.test.end), &signals)?;
-    Ok(WalkForward { folds, out_of_sample })
-}
-
-/// The best candidate on the training bars and its metric.
-fn choose(
-    request: &BacktestRequest,
-    prices: &Prices,
-    (candidates, metric): (&[Strategy], &str),
-    split: &Split,
-) -> Result<Option<(usize, f64)>, BacktestError> {
-    let prices = prices.slice(split.train.clone());
-    let request =
-        BacktestRequest { parts: vec![Part::Metrics], compat: Compat::Strict, bootstrap: None, ..request.clone() };
-    let mut best: Option<(usize, f64)> = None;
-    for (index, candidate) in candidates.iter().enumerate() {
-        let result = run(&request, &prices, &candidate.signals(&prices)?)?;
-        let value = result.metrics.and_then(|report| report.get(metric)).and_then(MetricValue::number);
-        if let Some(value) = value
-            && best.is_none_or(|(_, before)| value > before)
-        {
-            best = Some((index, value));
-        }
-    }
-    Ok(best)
+    let out_of_sample = run(&request.base, &prices.slice(from..last.test.end), &signals)?;
+    Ok(WalkForward { metric: top.by.clone(), folds, out_of_sample })
 }

@@ -76,7 +76,7 @@ impl Backtest {
 }
 
 /// The metrics as a table, or where to find them.
-fn describe(result: &Value) -> String {
+pub(super) fn describe(result: &Value) -> String {
     if let Some(job) = result["job_id"].as_str() {
         return format!("it is large and became a job: tidemill jobs show {job}");
     }

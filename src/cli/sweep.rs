@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod stored;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use crate::backtest::sweep::{
     self, Checkpoint, Keep, Ranking, SWEEP_METRICS, SurfaceRequest, SweepOptions, SweepRequest, SweepResult, SweepRow,
     SweepWatch,
 };
+use crate::backtest::walk_forward::{Window, splits};
 use crate::stores::table_file::TableFile;
 
 /// Rows printed.
@@ -49,6 +51,13 @@ pub struct Sweep {
     /// Not with keep = "all", whose rows are written as they come; halving begins anew.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Choose on TRAIN bars the set that is best there (by keep), trade it on the TEST bars after them, and go on so to the
+    /// end: what comes of choosing, on bars that nothing was chosen on. --svg then draws its equity.
+    #[arg(long, value_name = "TRAIN,TEST", value_parser = walk::lengths, conflicts_with_all = ["out", "checkpoint"])]
+    walk_forward: Option<(usize, usize)>,
+    /// Let every choice see all bars from the first on instead of the last TRAIN.
+    #[arg(long, requires = "walk_forward")]
+    anchored: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -66,7 +75,7 @@ impl Sweep {
         let file = StrategyFile::read(&self.file)?;
         let mut request: SweepRequest = file.request()?;
         let keeps_all = matches!(request.keep, Keep::All(_));
-        if keeps_all && self.out.is_none() {
+        if keeps_all && self.out.is_none() && self.walk_forward.is_none() {
             bail!("{}: keep = \"all\" needs --out FILE for its rows", self.file.display());
         }
         if keeps_all && self.checkpoint.is_some() {
@@ -75,7 +84,7 @@ impl Sweep {
                 self.file.display()
             );
         }
-        if self.svg.is_some() && request.surface.is_none() {
+        if self.svg.is_some() && request.surface.is_none() && self.walk_forward.is_none() {
             request.surface = Some(surface(&request)?);
         }
         let limits = &config.backtest;
@@ -98,6 +107,11 @@ impl Sweep {
             row_memory: limits.sweep_memory_mib << 20,
             resume: resume.as_ref(),
         };
+        if let Some((train, test)) = self.walk_forward {
+            let window = if self.anchored { Window::Anchored } else { Window::Rolling };
+            let splits = splits(prices.len(), window, train, test).with_context(|| self.file.display().to_string())?;
+            return self.walk(&mut request, &prices, &splits, (&options, limits.threads));
+        }
         let columns: Vec<String> =
             request.params.keys().cloned().chain(SWEEP_METRICS.iter().map(|name| (*name).to_owned())).collect();
         let mut watch = Watch::new(self.out.as_deref(), &columns, self.checkpoint.clone())?;

@@ -4,8 +4,6 @@ use tidemill::backtest::request::{
     Accumulation, Bootstrap, Compat, Direction, Fill, Limit, Margin, Part, StopExitPrice, Trials,
 };
 use tidemill::backtest::result::{Order, Side};
-use tidemill::backtest::strategies::Strategy;
-use tidemill::backtest::walk_forward::{Window, splits, walk_forward};
 use tidemill::backtest::{
     Asset, BacktestRequest, BacktestResult, CallSequence, PriceColumns, Prices, Sharing, SignalSource, Signals, run,
     run_columns,
@@ -216,46 +214,4 @@ fn more_trials_deflate_the_sharpe_ratio() {
     };
     assert!(deflated(10.0) > deflated(1000.0));
     assert!((0.0..=1.0).contains(&deflated(10.0)));
-}
-
-#[test]
-fn splits_never_train_on_what_they_test() {
-    for window in [Window::Rolling, Window::Anchored] {
-        let splits = splits(105, window, 30, 20).unwrap();
-        assert_eq!(splits.len(), 3);
-        assert!(splits.iter().all(|split| split.train.end == split.test.start));
-        assert!(splits.windows(2).all(|pair| pair[0].test.end == pair[1].test.start));
-        assert_eq!(splits[2].test.end, 105);
-        assert_eq!(splits[1].train.start, if window == Window::Anchored { 0 } else { 20 });
-    }
-    assert_eq!(splits(10, Window::Rolling, 8, 3).unwrap_err().field(), "walk_forward.train");
-}
-
-#[test]
-fn a_walk_judges_on_bars_that_its_choice_has_not_seen() {
-    let closes: Vec<f64> = (0..120_u32).map(|bar| 100.0 + 10.0 * (f64::from(bar) / 5.0).sin()).collect();
-    let candidates: Vec<Strategy> = [(2, 5), (3, 9), (5, 20)]
-        .into_iter()
-        .map(|(fast, slow)| {
-            let params = serde_json::json!({ "fast": fast, "slow": slow });
-            Strategy::new("ma_crossover", params.as_object().unwrap().clone()).unwrap()
-        })
-        .collect();
-    let splits = splits(120, Window::Rolling, 40, 20).unwrap();
-    let walk = |closes: Vec<f64>| {
-        let prices = Prices::from_close(closes).unwrap();
-        walk_forward(&request(), &prices, (&candidates, "total_return"), &splits).unwrap()
-    };
-    let one = walk(closes.clone());
-    assert_eq!(one.out_of_sample.bars, 80);
-    assert!(one.folds.iter().all(|fold| fold.chosen.is_some()));
-    // Other prices in the last test change neither an earlier choice nor an earlier value.
-    let mut other = closes;
-    other[100..].iter_mut().for_each(|price| *price *= 2.0);
-    let other = walk(other);
-    assert_eq!(one.folds, other.folds);
-    let values = |walk: &tidemill::backtest::walk_forward::WalkForward| {
-        walk.out_of_sample.equity.as_ref().unwrap().value[..60].to_vec()
-    };
-    assert_eq!(values(&one), values(&other));
 }

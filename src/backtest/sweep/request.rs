@@ -14,6 +14,11 @@ use super::space::{Combine, Space, Values, as_json};
 /// Settings of the execution that can be varied beside a strategy's parameters.
 const EXECUTION: [&str; 8] = ["fees", "fixed_fees", "init_cash", "size", "sl_stop", "slippage", "tp_stop", "tp_trail"];
 
+/// Whether a parameter is a setting of the execution instead of one of the strategy's.
+pub fn is_execution(name: &str) -> bool {
+    EXECUTION.contains(&name)
+}
+
 /// One sweep. In JSON and TOML it is the backtest's request with `params`, `combine`, `keep`, `search` and `surface`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
@@ -176,7 +181,7 @@ impl TryFrom<Value> for SweepRequest {
         let Form { params, combine, keep, search, surface } = serde_json::from_value(Value::Object(own))?;
         for (name, values) in &params {
             let Some(first) = values.get(0).map(as_json) else { continue };
-            if EXECUTION.contains(&name.as_str()) {
+            if is_execution(name) {
                 fields.insert(name.clone(), first);
             }
         }

@@ -87,7 +87,7 @@ pub(super) fn rule(strategy: &Strategy, mut row: impl FnMut(RowKey) -> u32) -> R
 ///
 /// # Errors
 /// When the strategy has none of that name, or the value is no whole number where bars are counted.
-pub(super) fn set_param(strategy: &mut Strategy, name: &str, value: f64) -> Result<(), BacktestError> {
+pub(in crate::backtest) fn set_param(strategy: &mut Strategy, name: &str, value: f64) -> Result<(), BacktestError> {
     let bars = || whole(name, value);
     match (strategy, name) {
         (Strategy::MaCrossover(params), "fast") => params.fast = bars()?,
