@@ -15,7 +15,6 @@ mod suite;
 use std::sync::Arc;
 
 use tidemill::config::postgres::{PoolConfig, PostgresConfig};
-use tidemill::config::secret::Secret;
 use tidemill::config::store::StoreConfig;
 use tidemill::stores::postgres::PostgresStore;
 use tidemill::stores::sqlite::SqliteStore;
@@ -32,32 +31,20 @@ fn sqlite() -> Option<Fresh> {
     }))
 }
 
-/// As many new databases as asked; `None` after saying that the test is skipped.
-fn databases<const COUNT: usize>() -> Option<[Secret; COUNT]> {
-    let made: Result<Vec<Secret>, String> =
-        (0..COUNT).map(|_| postgres_server::fresh_database().map(Secret::new)).collect();
-    match made {
-        Ok(urls) => urls.try_into().ok(),
-        Err(why) => {
-            services::skip("postgres", why);
-            None
-        }
-    }
-}
-
 fn reopening(config: PostgresConfig) -> Fresh {
     Fresh::new(move || -> Arc<dyn Market> { Arc::new(PostgresStore::open_blocking(&config).unwrap()) })
 }
 
 /// All schemas in one database.
 fn postgres() -> Option<Fresh> {
-    let [url] = databases()?;
+    let [url] = postgres_server::fresh_databases()?;
     Some(reopening(PostgresConfig { url: Some(url), ..PostgresConfig::default() }))
 }
 
 /// Each schema in a database of its own, behind a pooler.
 fn postgres_separate() -> Option<Fresh> {
-    let [raw, analytics, logging] = databases()?.map(|url| PoolConfig { url: Some(url), ..PoolConfig::default() });
+    let [raw, analytics, logging] =
+        postgres_server::fresh_databases()?.map(|url| PoolConfig { url: Some(url), ..PoolConfig::default() });
     Some(reopening(PostgresConfig { raw, analytics, logging, transaction_pooler: true, ..PostgresConfig::default() }))
 }
 

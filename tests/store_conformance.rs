@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/services/postgres.rs"]
-#[allow(dead_code, reason = "each test file uses its own part")]
+#[expect(dead_code, reason = "each test file uses its own part")]
 mod postgres_server;
 #[path = "support/services.rs"]
 mod services;
@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill::config::postgres::{PoolConfig, PostgresConfig};
-use tidemill::config::secret::Secret;
 use tidemill::config::store::StoreConfig;
 use tidemill::stores::documents::{DocumentFilter, DocumentStore, StoreError};
 use tidemill::stores::postgres::PostgresStore;
@@ -44,38 +43,26 @@ fn sqlite() -> Option<Fresh> {
     Some(Fresh::new(Box::new(reopen)))
 }
 
-/// As many new databases as asked; `None` after saying that the test is skipped.
-fn databases<const COUNT: usize>() -> Option<[Secret; COUNT]> {
-    let made: Result<Vec<Secret>, String> =
-        (0..COUNT).map(|_| postgres_server::fresh_database().map(Secret::new)).collect();
-    match made {
-        Ok(urls) => urls.try_into().ok(),
-        Err(why) => {
-            services::skip("postgres", why);
-            None
-        }
-    }
-}
-
 fn reopening(config: PostgresConfig) -> Fresh {
     Fresh::new(Box::new(move || Box::new(PostgresStore::open_blocking(&config).unwrap())))
 }
 
 /// All schemas in one database.
 fn postgres() -> Option<Fresh> {
-    let [url] = databases()?;
+    let [url] = postgres_server::fresh_databases()?;
     Some(reopening(PostgresConfig { url: Some(url), ..PostgresConfig::default() }))
 }
 
 /// Behind a pooler: nothing is prepared, no session has settings.
 fn postgres_pooled() -> Option<Fresh> {
-    let [url] = databases()?;
+    let [url] = postgres_server::fresh_databases()?;
     Some(reopening(PostgresConfig { url: Some(url), transaction_pooler: true, ..PostgresConfig::default() }))
 }
 
 /// Each schema in a database of its own.
 fn postgres_separate() -> Option<Fresh> {
-    let [raw, analytics, logging] = databases()?.map(|url| PoolConfig { url: Some(url), ..PoolConfig::default() });
+    let [raw, analytics, logging] =
+        postgres_server::fresh_databases()?.map(|url| PoolConfig { url: Some(url), ..PoolConfig::default() });
     Some(reopening(PostgresConfig { raw, analytics, logging, ..PostgresConfig::default() }))
 }
 

@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::services::{Instance, cache, free_port, users_own, wait_until};
+use tidemill::config::secret::Secret;
+
+use crate::services::{Instance, cache, free_port, skip, users_own, wait_until};
 
 /// Role of the daemon; it owns its databases and is no superuser.
 pub const USER: &str = "tidemill";
@@ -241,6 +243,18 @@ pub fn fresh_database() -> Result<String, String> {
             Ok(format!("{server}/{name}"))
         }
         None => Ok(Server::shared()?.database(&name)),
+    }
+}
+
+/// As many new databases as asked; `None` after saying that the test is skipped.
+pub fn fresh_databases<const COUNT: usize>() -> Option<[Secret; COUNT]> {
+    let made: Result<Vec<Secret>, String> = (0..COUNT).map(|_| fresh_database().map(Secret::new)).collect();
+    match made {
+        Ok(urls) => urls.try_into().ok(),
+        Err(why) => {
+            skip("postgres", why);
+            None
+        }
     }
 }
 
