@@ -8,12 +8,13 @@ use std::time::Duration;
 use tidemill::config::postgres::{PostgresConfig, TlsMode};
 use tidemill::config::secret::Secret;
 use tidemill::messages::analysis::{Analysis, VerdictLabel};
+use tidemill::messages::dead_letter::StoredDeadLetter;
 use tidemill::messages::pipeline::DuplicateRule;
 use tidemill::stores::documents::{DocumentFilter, DocumentStore, StoreError, VerdictRow, WriteOutcome};
 use tidemill::stores::postgres::{OpenError, PostgresStore};
 
 use crate::server::{PASSWORD, Server, USER, sql_at};
-use crate::suite::row;
+use crate::suite::{letter, row};
 use crate::{breakable, config, database};
 
 fn copy_of(index: u64, of: u64) -> VerdictRow {
@@ -30,6 +31,17 @@ fn copy_of(index: u64, of: u64) -> VerdictRow {
     };
     copy.vector = None;
     copy
+}
+
+/// The dead letter of a row's record.
+fn letter_of(row: &VerdictRow) -> StoredDeadLetter {
+    let origin = &row.analysis.origin;
+    StoredDeadLetter {
+        id: StoredDeadLetter::id_of(&origin.topic, origin.partition, origin.offset),
+        document_id: Some(Arc::clone(&row.document.id)),
+        offset: origin.offset,
+        ..letter(0)
+    }
 }
 
 #[tokio::test]
@@ -211,9 +223,9 @@ async fn dead_letter_of_a_record_with_a_verdict_is_not_kept_and_the_other_way_ro
     let Some(url) = database() else { return };
     let store = PostgresStore::open(&config(&url)).await.unwrap();
     store.write(vec![row(1)]).await.unwrap();
-    store.write_dead_letter(crate::suite::letter_of(&row(1))).await.unwrap();
+    store.write_dead_letter(letter_of(&row(1))).await.unwrap();
     assert_eq!(store.counts().await.unwrap().dead_letters, 0, "the verdict stands");
-    store.write_dead_letter(crate::suite::letter_of(&row(2))).await.unwrap();
+    store.write_dead_letter(letter_of(&row(2))).await.unwrap();
     assert_eq!(store.write(vec![row(2), row(3)]).await.unwrap(), [WriteOutcome::AlreadyDead, WriteOutcome::Written]);
     let both =
         "SELECT count(*) FROM analytics.dead_letters JOIN analytics.analyses USING (topic, partition, \"offset\")";

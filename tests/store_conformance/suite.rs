@@ -111,7 +111,7 @@ fn duplicate(index: u64, of: u64) -> VerdictRow {
     row
 }
 
-fn letter(index: u64) -> StoredDeadLetter {
+pub fn letter(index: u64) -> StoredDeadLetter {
     StoredDeadLetter {
         id: StoredDeadLetter::id_of("documents", 0, i64::try_from(index).unwrap()),
         document_id: index.is_multiple_of(2).then(|| format!("doc-{index:06}").into()),
@@ -130,18 +130,6 @@ fn letter(index: u64) -> StoredDeadLetter {
         key: Some(vec![0, 255, 1]),
         value: (0..=255).collect(),
         headers: vec![("h".into(), vec![0, 159, 146, 150]), ("h".into(), Vec::new())],
-    }
-}
-
-/// The dead letter of a row's record.
-#[allow(dead_code, reason = "used by one of the files that share this suite")]
-pub fn letter_of(row: &VerdictRow) -> StoredDeadLetter {
-    let origin = &row.analysis.origin;
-    StoredDeadLetter {
-        id: StoredDeadLetter::id_of(&origin.topic, origin.partition, origin.offset),
-        document_id: Some(Arc::clone(&row.document.id)),
-        offset: origin.offset,
-        ..letter(0)
     }
 }
 
