@@ -25,12 +25,16 @@ use tidemill::kafka::embedded::{EmbeddedLog, OpenError};
 use tidemill::kafka::log::{BatchSequence, Log, LogConsumer, LogError, LogEvent, PartitionLag, SequencedAppend};
 use tidemill::messages::record::{NewRecord, Position, Record};
 
+#[path = "log_conformance/full_disk.rs"]
+mod full_disk;
 #[path = "support/services/kafka.rs"]
 mod kafka;
 #[path = "support/namespaced.rs"]
 mod namespaced;
 #[path = "support/services.rs"]
 mod services;
+#[path = "support/small_disk.rs"]
+mod small_disk;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const GROUP: &str = "tidemill";

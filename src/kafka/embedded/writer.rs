@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ use crate::messages::record::Position;
 const MAX_BATCH_RECORDS: usize = 8_192;
 /// Most commands in one transaction.
 const MAX_BATCH_COMMANDS: usize = 2_048;
+/// Bytes that the disk has to take before a log whose write failed counts as well again.
+const PROBE_BYTES: usize = 256 << 10;
 
 /// What is asked of the writer.
 pub(super) enum Work {
@@ -85,6 +88,8 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     /// A transaction failed: what is in memory must be read again before the next one.
     stale: bool,
+    /// The last transaction that was to write something failed: a check has to see that the disk takes a write again.
+    refused: bool,
     /// Held for the log's life.
     _lock: File,
 }
@@ -92,7 +97,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(connection: Connection, shared: Arc<Shared>, lock: File) -> Self {
         connection.set_prepared_statement_cache_capacity(32);
-        Self { connection, shared, stale: false, _lock: lock }
+        Self { connection, shared, stale: false, refused: false, _lock: lock }
     }
 
     /// Works until all senders are gone.
@@ -169,10 +174,15 @@ impl Writer {
 
     fn transact(&mut self, batch: Vec<Command>) {
         let (works, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|command| (command.work, command.reply)).unzip();
+        let writes = works.iter().any(|work| !matches!(work, Work::Check));
         match self.write(works) {
-            Ok(answers) => replies.into_iter().zip(answers).for_each(|(reply, answer)| reply(answer)),
+            Ok(answers) => {
+                self.refused &= !writes;
+                replies.into_iter().zip(answers).for_each(|(reply, answer)| reply(answer));
+            }
             Err(error) => {
                 self.stale = true;
+                self.refused |= writes;
                 tracing::warn!(%error, commands = replies.len(), "writing the log failed");
                 for reply in replies {
                     reply(Err(log_error(&error)));
@@ -190,7 +200,9 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut stage = Stage::default();
         let now_ms = Utc::now().timestamp_millis();
-        let mut context = Context { transaction: &transaction, shared: &self.shared, stage: &mut stage, now_ms };
+        let refused = self.refused;
+        let mut context =
+            Context { transaction: &transaction, shared: &self.shared, stage: &mut stage, now_ms, refused };
         let answers = works.into_iter().map(|work| context.apply(work)).collect::<rusqlite::Result<Vec<_>>>()?;
         context.save_ends()?;
         transaction.commit()?;
@@ -249,6 +261,7 @@ struct Context<'a> {
     shared: &'a Shared,
     stage: &'a mut Stage,
     now_ms: i64,
+    refused: bool,
 }
 
 type Applied = rusqlite::Result<Result<Answer, LogError>>;
@@ -266,8 +279,23 @@ impl Context<'_> {
                 let id = self.transaction.query_row(sql, [], |row| row.get(0))?;
                 Ok(Ok(Answer::ProducerId(id)))
             }
+            Work::Check if self.refused => Ok(self.try_disk().map(|()| Answer::Done)),
             Work::Retain | Work::Check => Ok(Ok(Answer::Done)),
         }
+    }
+
+    /// Whether the disk takes as much as an append may need. The log's own files tell nothing: a small write finds room in
+    /// them on a full disk too.
+    fn try_disk(&self) -> Result<(), LogError> {
+        let Some(path) = self.transaction.path() else { return Ok(()) };
+        let probe = format!("{path}.probe");
+        let written = File::create(&probe).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_all()
+        });
+        // What is left of it is written over by the next one.
+        let _ = std::fs::remove_file(&probe);
+        written.map_err(|error| LogError::Unavailable(format!("writing the log failed, and {probe} as well: {error}")))
     }
 
     /// Refuses what would take a topic over its backlog. An empty backlog takes an append of any size.
